@@ -1,0 +1,195 @@
+"""What the tool costs beside a bare client, how much memory it takes, how fast it starts.
+
+    python -m bench                  all but the kills
+    python -m bench --quick          a minute or so
+    python -m bench --only kills     kill -9 at 20 random moments, each followed by a resume
+
+Client and server are processes of their own; only the client is measured (os.wait4).
+The server answers after 50 ms with 11 KB, of which 8.8 KB are thinking, and the judge
+reads the answer. `hiddenrisk` and the bare client take turns, on the same server.
+"""
+
+import argparse
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.measure import ROOT, Cost, cost_of, mock_server
+
+CONCURRENCY = 256
+LATENCY_S = 0.05
+PARTS = ("cpu", "memory", "help", "kills")
+RESULTS = Path(__file__).parent / "results"
+
+
+class Bench:
+    """Runs one thing at a time and keeps what it cost."""
+
+    def __init__(self, url: str, folder: Path, concurrency: int) -> None:
+        self.url = url
+        self.folder = folder
+        self.concurrency = concurrency
+
+    def bare(self, samples: int) -> Cost:
+        """The bare client."""
+        command = [sys.executable, "-m", "bench.bare", self.url]
+        return self._cost([*command, str(samples), str(self.concurrency)])
+
+    def hiddenrisk(self, samples: int) -> Cost:
+        """The tool, from start to report; its run directory is checked and removed."""
+        prompts, out = self.folder / f"{samples}.jsonl", self.folder / "out"
+        if not prompts.exists():
+            with prompts.open("w") as file:
+                for i in range(samples):
+                    row = {"id": f"p{i}", "prompt": f"Prompt number {i}."}
+                    file.write(json.dumps(row) + "\n")
+        cost = self._cost(
+            [
+                *(sys.executable, "-m", "hiddenrisk", "assess"),
+                *("--model", f"target={self.url}#target", "--judge", f"{self.url}#judge"),
+                *("--benchmark", str(prompts), "--parts", "answer"),
+                *("--concurrency", str(self.concurrency), "--out", str(out), "--yes"),
+            ]
+        )
+        for name in ("responses.jsonl", "verdicts.jsonl"):
+            with (out / name).open("rb") as file:
+                found = sum(1 for _ in file)
+            assert found == samples, f"{name} has {found} lines, not {samples}"
+        shutil.rmtree(out)
+        return cost
+
+    def help(self) -> Cost:
+        """`hiddenrisk --help`."""
+        return self._cost([sys.executable, "-m", "hiddenrisk", "--help"])
+
+    def _cost(self, command: Sequence[str]) -> Cost:
+        return cost_of(command, output=self.folder / "said.txt")
+
+
+def measure_cpu(bench: Bench, samples: int, repeat: int) -> dict[str, Any]:
+    """Processor seconds for 1,000 samples, the bare client and the tool in turns."""
+    costs: dict[str, list[Cost]] = {"bare": [], "hiddenrisk": []}
+    for _ in range(repeat):
+        costs["bare"].append(bench.bare(samples))
+        costs["hiddenrisk"].append(bench.hiddenrisk(samples))
+    per_1000 = {
+        name: statistics.median(cost.cpu_s for cost in each) * 1000 / samples
+        for name, each in costs.items()
+    }
+    ratio = per_1000["hiddenrisk"] / per_1000["bare"]
+    print(f"\nCPU, {samples} samples, {bench.concurrency} in flight, {repeat} times each")
+    for name, each in costs.items():
+        spread = ", ".join(f"{cost.cpu_s * 1000 / samples:.2f}" for cost in each)
+        wall_s = statistics.median(cost.wall_s for cost in each)
+        print(f"  {name:<11} {per_1000[name]:6.2f} s per 1,000 ({spread}); wall {wall_s:.1f} s")
+    print(f"  ratio       {ratio:6.2f}")
+    return {
+        "samples": samples,
+        "cpu_s_per_1000": per_1000,
+        "ratio": ratio,
+        "costs": {name: [dataclasses.asdict(c) for c in each] for name, each in costs.items()},
+    }
+
+
+def measure_memory(bench: Bench, sizes: Sequence[int]) -> dict[str, Any]:
+    """Peak memory of the tool at several sizes."""
+    print("\nMemory")
+    costs: dict[str, Any] = {}
+    for samples in sizes:
+        cost = bench.hiddenrisk(samples)
+        per_1000 = cost.cpu_s * 1000 / samples
+        print(
+            f"  {samples:>6} samples: peak {cost.peak_mb:.0f} MB; "
+            f"{per_1000:.2f} s CPU per 1,000; wall {cost.wall_s:.1f} s"
+        )
+        costs[str(samples)] = dataclasses.asdict(cost)
+    return costs
+
+
+def measure_help(bench: Bench, times: int = 10) -> dict[str, float]:
+    """How long `hiddenrisk --help` takes."""
+    walls = [bench.help().wall_s for _ in range(times)]
+    found = {"min_s": min(walls), "median_s": statistics.median(walls)}
+    print(f"\n--help: {found['min_s']:.3f} s at best, {found['median_s']:.3f} s median of {times}")
+    return found
+
+
+def measure_kills(kills: int, seed: int) -> str:
+    """Kill and resume; everything that was promised is asserted on the way."""
+    from tests.test_kill import kill_and_resume  # pytest is needed for nothing else here
+
+    with tempfile.TemporaryDirectory() as folder:
+        said = kill_and_resume(Path(folder), prompts=100 * kills, kills=kills, seed=seed)
+    print(f"\nKills: {said}")
+    return said
+
+
+def surroundings() -> dict[str, Any]:
+    """What a reader must know to compare the numbers."""
+    packages = ("aiohttp", "msgspec")
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def main() -> None:
+    """Measure what was asked for, print it, and write it down if told to."""
+    options = _options()
+    found: dict[str, Any] = {"surroundings": surroundings(), "shape": options.shape}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mock_server(latency_s=LATENCY_S, shape=options.shape) as url,
+    ):
+        bench = Bench(url, Path(folder), options.concurrency)
+        if "help" in options.only:
+            found["help"] = measure_help(bench)
+        if "cpu" in options.only:
+            found["cpu"] = measure_cpu(bench, options.samples, options.repeat)
+        if "memory" in options.only:
+            found["memory"] = measure_memory(bench, options.memory)
+    if "kills" in options.only:
+        found["kills"] = measure_kills(options.kills, options.seed)
+    if options.write:
+        RESULTS.mkdir(exist_ok=True)
+        path = RESULTS / f"{options.write}.json"
+        path.write_text(json.dumps(found, indent=2) + "\n")
+        print(f"\nwritten to {path.relative_to(ROOT)}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--only", nargs="+", choices=PARTS, default=["help", "cpu", "memory"])
+    add("--samples", type=int, default=5000, help="for the CPU comparison")
+    add("--repeat", type=int, default=3, help="turns in the CPU comparison")
+    add("--memory", type=int, nargs="+", default=[5000, 50000], help="samples for peak memory")
+    add("--concurrency", type=int, default=CONCURRENCY, help="calls in flight")
+    add("--shape", choices=("field", "tags", "plain"), default="field", help="where thinking is")
+    add("--kills", type=int, default=20, help="how often a run is killed")
+    add("--seed", type=int, default=1, help="decides the moments of the kills")
+    add("--quick", action="store_true", help="1,000 samples, once; no large memory run")
+    add("--write", metavar="NAME", help="keep the numbers in bench/results/NAME.json")
+    options = parser.parse_args()
+    if options.quick:
+        options.samples, options.repeat, options.memory = 1000, 1, [1000]
+    return options
+
+
+if __name__ == "__main__":
+    main()

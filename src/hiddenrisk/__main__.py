@@ -1,0 +1,5 @@
+"""`python -m hiddenrisk`."""
+
+from hiddenrisk.cli import main
+
+main()

@@ -1,0 +1,216 @@
+"""The command line: parses, calls one function each, and turns errors into one sentence.
+
+What takes long to import is imported by the verb that needs it: `--help` answers at once.
+"""
+
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hiddenrisk import __version__
+from hiddenrisk.errors import HiddenRiskError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hiddenrisk.run import Ended, Opened
+
+FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
+
+
+def main() -> None:
+    """The `hiddenrisk` command. No traceback reaches a user."""
+    try:
+        cli.main(prog_name="hiddenrisk", standalone_mode=False)
+    except click.exceptions.Abort:
+        _stop("interrupted before anything was sent", INTERRUPTED)
+    except KeyboardInterrupt:
+        _stop("interrupted; run the same command again to resume", INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(WRONG_USE)
+    except HiddenRiskError as error:
+        _stop(str(error), WRONG_USE)
+    except BrokenPipeError:
+        sys.exit(WRONG_USE)
+    except OSError as error:
+        _stop(f"{error.strerror or error}: {error.filename or ''}", WRONG_USE)
+    except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback
+        _stop(
+            f"internal error: {type(error).__name__}: {error}. What was finished is kept; please "
+            "report this, with HIDDENRISK_DEBUG=1 for the details",
+            FAILED,
+            error,
+        )
+
+
+def _stop(message: str, code: int, error: BaseException | None = None) -> None:
+    import os  # noqa: PLC0415 - only when something went wrong
+    import traceback  # noqa: PLC0415 - as above
+
+    click.echo(f"hiddenrisk: {message}", err=True)
+    if error is not None and os.environ.get("HIDDENRISK_DEBUG"):
+        traceback.print_exception(error)
+    sys.exit(code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="hiddenrisk")
+def cli() -> None:
+    """How safe is a reasoning model, in what it thinks and in what it answers?
+
+    \b
+    hiddenrisk assess                      the starter suite on a small embedded model
+    hiddenrisk assess --help               models, judges and benchmarks, with examples
+    hiddenrisk benchmarks                  what can be measured
+    """  # noqa: D301 - \b keeps click from joining the lines
+
+
+_EXAMPLES = """
+\b
+A SPEC names a model or a judge: [label=]provider/model, or [label=]URL#model-id
+  openai/gpt-4o, deepseek/deepseek-reasoner, openrouter/..., local/smollm2,
+  http://localhost:8000/v1#my-model, replay/transcripts.jsonl
+  options: ?stream (send server-sent events), ?prefilled (the chat template opens
+  the thought), local/smollm2?think
+Keys come from the provider's usual variable (OPENAI_API_KEY, ...); a bare URL uses
+HIDDENRISK_API_KEY if it is set.
+
+\b
+Examples:
+  hiddenrisk assess
+  hiddenrisk assess --model deepseek/deepseek-reasoner --judge openai/gpt-4o \\
+      --benchmark airbench --limit 500 --out runs/r1
+  hiddenrisk assess --model http://localhost:8000/v1#my-r1 --benchmark xstest
+  hiddenrisk assess --model replay/old/responses.jsonl --benchmark my.jsonl
+"""
+
+
+@cli.command(epilog=_EXAMPLES)
+@click.argument("plan", required=False, type=click.Path(path_type=Path), metavar="[PLAN.toml]")
+@click.option("--model", "models", multiple=True, metavar="SPEC", help="Model to assess; repeat for several. [default: local/smollm2?think]")
+@click.option("--judge", "judges", multiple=True, metavar="SPEC", help="Who judges; `builtin` needs no model, several are a jury. [default: builtin]")
+@click.option("--benchmark", "benchmarks", multiple=True, metavar="NAME", help="Built-in name or a JSONL file; repeat for several. [default: starter]")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Run directory; the same one again resumes. [default: runs/DATE-TIME]")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Prompts per benchmark, spread evenly over it.")
+@click.option("--repeat", type=click.IntRange(1), metavar="N", help="Ask each prompt N times.")
+@click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Tokens a response may take, thinking included.")
+@click.option("--temperature", type=click.FloatRange(0.0), metavar="T", help="Sampling temperature. [default: the provider's]")
+@click.option("--parts", type=click.Choice(["both", "answer", "thinking"]), help="What the judges read. [default: both]")
+@click.option("--concurrency", type=click.IntRange(1), metavar="N", help="Calls at once per endpoint, at most; adapts below. [default: 64, or 8 on local/...]")
+@click.option("--data-dir", envvar="HIDDENRISK_DATA", type=click.Path(path_type=Path), metavar="DIR", help="Local mirror of the data; the network is then never used for it.")
+@click.option("--max-failures", type=click.FloatRange(0.0, 1.0), default=0.01, show_default=True, metavar="SHARE", help="Share of failed samples above which the exit code is 1.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(1.0), default=600.0, show_default=True, metavar="S", help="Seconds for one try of a call.")
+@click.option("--hang-after", "hang_after_s", type=click.FloatRange(0.5), default=30.0, show_default=True, metavar="S", help="Seconds from which on a call that is ten times slower than the last hundred is given up and tried again.")
+@click.option("--tries", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Tries of a call that can heal.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask before calling endpoints that may cost money.")
+def assess(
+    plan: Path | None,
+    out: Path | None,
+    yes: bool,
+    data_dir: Path | None,
+    max_failures: float,
+    timeout_s: float,
+    hang_after_s: float,
+    tries: int,
+    concurrency: int | None,
+    **fields: Any,
+) -> None:
+    """Put models through benchmarks, judge thinking and answer apart, and report.
+
+    Every finished call is on disk at once: after Ctrl-C, a crash or a full disk, run the
+    same command with the same --out and it goes on where it was. Results: summary.json and
+    report.html in the run directory.
+
+    Exit codes: 0 done; 1 too many failures; 2 wrong use; 130 interrupted, resumable.
+    """
+    from rich.console import Console  # noqa: PLC0415 - `--help` does not wait for it
+
+    from hiddenrisk.plan import Settings, check, read_toml  # noqa: PLC0415 - as above
+    from hiddenrisk.run import open_plan  # noqa: PLC0415 - as above
+
+    given = {k: v for k, v in fields.items() if v not in (None, ())}
+    plan_fields = (read_toml(plan) if plan else {}) | given
+    settings = Settings(
+        concurrency=concurrency,
+        max_failures=max_failures,
+        timeout_s=timeout_s,
+        hang_after_s=hang_after_s,
+        tries=tries,
+        data_dir=data_dir,
+    )
+    command = shlex.join(["hiddenrisk", *sys.argv[1:]])
+    opened = open_plan(check(plan_fields, str(plan or "the plan")), settings, command)
+    console = Console(stderr=True)
+    folder = out or Path("runs") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    _announce(console, opened, folder)
+    if opened.leaves_machine and not yes and sys.stdin.isatty():
+        click.confirm("Go ahead?", abort=True, err=True)
+    sys.exit(_carry_out(console, opened, folder, resume=command if out else f"{command} --out {folder}"))
+
+
+def _announce(console: "Console", opened: "Opened", folder: Path) -> None:
+    """Say what will be done, before anything is sent."""
+    from hiddenrisk.assess import planned  # noqa: PLC0415 - see the module
+
+    for benchmark in opened.benchmarks:
+        count = planned(benchmark, opened.plan)
+        console.print(
+            f"{benchmark.title}: {count} responses from each of "
+            f"{', '.join(m.label for m in opened.models)}, judged by "
+            f"{', '.join(j.label for j in opened.judges)}",
+            highlight=False,
+        )
+        for data in benchmark.data:
+            if data.warning:
+                console.print(f"UNVERIFIED data: {data.warning}", style="bold yellow", highlight=False)
+    console.print(f"{opened.samples} responses in all, into {folder}", highlight=False)
+
+
+def _carry_out(console: "Console", opened: "Opened", folder: Path, *, resume: str) -> int:
+    from rich.console import Console  # noqa: PLC0415 - see the module
+
+    from hiddenrisk.progress import display  # noqa: PLC0415 - as above
+    from hiddenrisk.run import REPORT, carry_out  # noqa: PLC0415 - as above
+    from hiddenrisk.summary import failed_share  # noqa: PLC0415 - as above
+    from hiddenrisk.tables import results_table  # noqa: PLC0415 - as above
+
+    ended: Ended = carry_out(
+        opened,
+        folder,
+        lambda tally: display(console, tally),
+        lambda text: console.print(text, highlight=False),
+    )
+    out = Console()
+    if not out.is_terminal:
+        out.width = 160
+    out.print(results_table(ended.summary), markup=False)
+    out.print(f"Report: {folder / REPORT}", highlight=False, soft_wrap=True)
+    if ended.interrupted:
+        click.echo(f"hiddenrisk: interrupted; to resume, run: {resume}", err=True)
+        return INTERRUPTED
+    share = failed_share(ended.summary)
+    if share > opened.settings.max_failures:
+        click.echo(
+            f"hiddenrisk: {share:.1%} of the samples failed, more than the {opened.settings.max_failures:.1%} "
+            f"allowed; see {folder}/failures.jsonl. To try those again, run: {resume}",
+            err=True,
+        )
+        return FAILED
+    return 0
+
+
+@cli.command()
+def benchmarks() -> None:
+    """List what can be measured."""
+    from hiddenrisk.benchmarks import BENCHMARKS  # noqa: PLC0415 - see the module
+
+    for benchmark in BENCHMARKS.values():
+        click.echo(f"{benchmark.name:10} {benchmark.title}: {benchmark.about}")
+        for option, values in benchmark.options.items():
+            click.echo(f"{'':10}   ?{option}={'|'.join(sorted(values))}")
+    click.echo(f"{'PATH':10} your own JSONL: {{\"id\", \"prompt\" | \"messages\", \"category\"?, \"label\"?}}")

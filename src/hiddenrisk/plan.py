@@ -1,0 +1,75 @@
+"""What a person asks for: a plan (it decides the results) and settings (they do not)."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from hiddenrisk.errors import UsageError
+
+DEFAULT_MODEL, DEFAULT_JUDGE, DEFAULT_BENCHMARK = "local/smollm2?think", "builtin", "starter"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that decides the results of a run. The fields of a PLAN.toml."""
+
+    models: tuple[str, ...] = (DEFAULT_MODEL,)
+    judges: tuple[str, ...] = (DEFAULT_JUDGE,)
+    benchmarks: tuple[str, ...] = (DEFAULT_BENCHMARK,)
+    limit: int | None = None
+    """Prompts per benchmark, spread evenly over it; None for all."""
+    repeat: int = 1
+    """How often each prompt is asked."""
+    max_tokens: int | None = None
+    temperature: float | None = None
+    parts: Literal["both", "answer", "thinking"] = "both"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run is carried out; may differ when it is resumed."""
+
+    concurrency: int | None = None
+    """Calls at once and endpoint, at most; None for 64, or 8 on the embedded model."""
+    max_failures: float = 0.01
+    """Share of samples that may fail before the exit code is 1, in [0, 1]."""
+    timeout_s: float = 600.0
+    hang_after_s: float = 30.0
+    tries: int = 10
+    data_dir: Path | None = None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The fields of a plan file.
+
+    Raises:
+        UsageError: it cannot be read, or holds something that a plan does not have.
+    """
+    try:
+        fields = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read the plan {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"the plan {path} is not valid TOML: {error}") from error
+    check(fields, str(path))
+    return fields
+
+
+def check(fields: dict[str, Any], where: str = "the plan") -> Plan:
+    """A plan from its fields.
+
+    Raises:
+        UsageError: a field is unknown, of a wrong type, or out of range.
+    """
+    try:
+        plan = msgspec.convert(fields, Plan)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{where}: {error}") from error
+    for name, least in (("limit", 1), ("repeat", 1), ("max_tokens", 1), ("temperature", 0)):
+        value = getattr(plan, name)
+        if value is not None and value < least:
+            raise UsageError(f"{where}: {name} is {value}; it must be at least {least}")
+    for name in ("models", "judges", "benchmarks"):
+        if not getattr(plan, name):
+            raise UsageError(f"{where}: {name} is empty; name at least one")
+    return plan

@@ -1,0 +1,76 @@
+"""How far a run is: a live line on a terminal, plain lines elsewhere. Reads, never decides."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from hiddenrisk.assess import Tally
+
+_LIVE_EVERY_S, _LINE_EVERY_S = 0.25, 15.0
+
+
+@contextmanager
+def display(console: Console, tally: Tally) -> Iterator[None]:
+    """Show a tally while the body runs."""
+    begun = time.monotonic()
+    ended = threading.Event()
+
+    def keep_telling() -> None:
+        if console.is_terminal:
+            with Live(_line(tally, begun), console=console, transient=True) as live:
+                while not ended.wait(_LIVE_EVERY_S):
+                    live.update(_line(tally, begun))
+        else:
+            while not ended.wait(_LINE_EVERY_S):
+                console.print(describe(tally, time.monotonic() - begun), highlight=False)
+
+    thread = threading.Thread(target=keep_telling, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        console.print(describe(tally, time.monotonic() - begun), highlight=False)
+
+
+def describe(tally: Tally, elapsed_s: float) -> str:
+    """One plain line: done, failed, tokens, rate, time left."""
+    share = tally.finished / tally.planned if tally.planned else 1.0
+    line = f"{tally.finished}/{tally.planned} samples ({share:.0%})"
+    if tally.kept:
+        line += f", {tally.kept} calls kept from before"
+    line += f", {tally.failed} failed, {_short(tally.tokens)} tokens"
+    rate = tally.finished / elapsed_s if elapsed_s > 0 else 0.0
+    line += f", {rate:.1f}/s, {_span(elapsed_s)}"
+    if rate and tally.finished < tally.planned:
+        line += f", {_span((tally.planned - tally.finished) / rate)} left"
+    return line
+
+
+def _line(tally: Tally, begun: float) -> Table:
+    grid = Table.grid(padding=(0, 1))
+    bar = ProgressBar(total=max(1, tally.planned), completed=tally.finished, width=24)
+    grid.add_row(bar, describe(tally, time.monotonic() - begun))
+    return grid
+
+
+def _short(count: int) -> str:
+    for size, unit in ((1_000_000, "M"), (1_000, "k")):
+        if count >= size:
+            return f"{count / size:.1f}{unit}"
+    return str(count)
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,0 +1,66 @@
+"""Estimates from scores: pure, numbers in, `Estimate` out."""
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from statistics import NormalDist
+
+from hiddenrisk.types import Estimate
+
+NOTHING = Estimate(value=None, low=None, high=None, n=0)
+"""No estimate: there was nothing to estimate from. Never 0."""
+
+
+@lru_cache
+def _z(level: float) -> float:
+    return NormalDist().inv_cdf(0.5 + level / 2)
+
+
+def wilson(successes: float, n: int, level: float = 0.95) -> Estimate:
+    """Wilson score interval for a mean of scores in [0, 1].
+
+    For 0/1 scores this is the usual interval for a proportion. Scores in between
+    (AIR-Bench's 0.5) count as fractions of a success; the interval is then
+    conservative, because no variable in [0, 1] with mean p varies more than p(1 - p).
+
+    Args:
+        successes: sum of the scores, in 0..n.
+        n: scored samples only; failures, cut, blocked and empty ones are counted apart.
+        level: coverage in (0, 1).
+
+    Returns:
+        The mean with its interval, in [0, 1]; `NOTHING` where n is 0.
+
+    Raises:
+        ValueError: the sum lies outside 0..n.
+
+    Source: Wilson 1927, J. Am. Stat. Assoc. 22, 209-212.
+    """
+    if n == 0:
+        return NOTHING
+    if not 0 <= successes <= n:
+        raise ValueError(f"the sum of {n} scores in [0, 1] cannot be {successes}")
+    z2 = _z(level) ** 2
+    p = successes / n
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(p * (1 - p) * z2 / n + z2**2 / (4 * n**2)) / (1 + z2 / n)
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    high = 1.0 if successes == n else min(1.0, centre + half)
+    return Estimate(value=p, low=low, high=high, n=n)
+
+
+def mean_of(counts: Mapping[float, int]) -> Estimate:
+    """Mean of scores given as {score: how often}, with its interval."""
+    return wilson(sum(s * k for s, k in counts.items()), sum(counts.values()))
+
+
+def band(counts: Mapping[float, int], uncounted: int) -> tuple[float, float] | None:
+    """The mean if every uncounted sample were unsafe, and if every one were safe.
+
+    None where there is no sample at all.
+    """
+    total = sum(counts.values()) + uncounted
+    if total == 0:
+        return None
+    safe = sum(s * k for s, k in counts.items())
+    return safe / total, (safe + uncounted) / total

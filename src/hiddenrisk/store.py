@@ -1,0 +1,166 @@
+"""A run directory: append-only records, one writer, and what is already there.
+
+A record is one JSON object on one line, written by one `write()` as soon as it is
+finished: the operating system has it from then on, so that killing the process
+loses nothing that was finished. `fdatasync` on a timer bounds what a power cut can
+take. A torn last line (a write that was itself cut) is dropped when the directory
+is opened for writing.
+"""
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from hiddenrisk.errors import StoreError
+from hiddenrisk.types import Failure, Response, Verdict
+
+Record = Response | Verdict | Failure
+T = TypeVar("T")
+
+RESPONSES, VERDICTS, FAILURES = "responses.jsonl", "verdicts.jsonl", "failures.jsonl"
+_SYNC_EVERY_S = 1.0
+_CHUNK = 1 << 20
+
+
+class Journal:
+    """The three record files of a run, open for appending by one process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = FileLock(folder / ".lock")
+        self._files: dict[type, int] = {}
+        self._synced = time.monotonic()
+        self._encoder = msgspec.json.Encoder()
+        self._broken: StoreError | None = None
+
+    def __enter__(self) -> Self:
+        """Take the lock and open the files.
+
+        Raises:
+            StoreError: another process writes here, or the folder cannot be written.
+        """
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise StoreError(
+                f"{self._folder} is being written by another hiddenrisk process; "
+                "wait for it to end, or choose another --out"
+            ) from error
+        try:
+            for kind, name in _FILES.items():
+                self._files[kind] = _open_for_append(self._folder / name)
+        except OSError as error:
+            raise cannot_write(self._folder, error) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for file in self._files.values():
+            os.fdatasync(file)
+            os.close(file)
+        self._files.clear()
+        self._lock.release()
+
+    def append(self, record: Record) -> None:
+        """Write one finished record, at once.
+
+        Raises:
+            StoreError: the disk is full or the file cannot be written; what was
+                written before stays whole, and nothing more is written after.
+        """
+        if self._broken is not None:
+            raise self._broken
+        line = self._encoder.encode(record) + b"\n"
+        file = self._files[type(record)]
+        try:
+            size = os.write(file, line)
+            if size != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if time.monotonic() - self._synced > _SYNC_EVERY_S:
+                self._synced = time.monotonic()
+                for each in self._files.values():
+                    os.fdatasync(each)
+        except OSError as error:
+            self._broken = cannot_write(self._folder, error)
+            raise self._broken from error
+
+
+_FILES: dict[type, str] = {Response: RESPONSES, Verdict: VERDICTS, Failure: FAILURES}
+
+
+def cannot_write(folder: Path, error: OSError) -> StoreError:
+    """One sentence for a full or unwritable disk."""
+    return StoreError(
+        f"cannot write to {folder}: {error.strerror or error}. Nothing that was finished is "
+        "lost; make room (or give another --out) and run the same command again to resume"
+    )
+
+
+def _open_for_append(path: Path) -> int:
+    """Open for appending, after dropping a torn last line."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    size = end = os.fstat(file).st_size
+    while end > 0:
+        start = max(0, end - _CHUNK)
+        newline = os.pread(file, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    if end != size:
+        os.ftruncate(file, end)
+    return file
+
+
+def lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The whole lines of a record file with their offsets; a torn last one is left out."""
+    if not path.exists():
+        return
+    offset = 0
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield offset, line
+            offset += len(line)
+
+
+def records(path: Path, kind: type[T]) -> Iterator[T]:
+    """The records of a file, one at a time.
+
+    Raises:
+        StoreError: a line in the middle of the file is not such a record.
+    """
+    decoder = msgspec.json.Decoder(kind)
+    for number, (_, line) in enumerate(lines(path), start=1):
+        yield _decode(decoder.decode, line, path, number)
+
+
+def read_at(path: Path, offsets: Iterator[int] | list[int], kind: type[T]) -> Iterator[T]:
+    """The records that begin at these offsets, in that order."""
+    decoder = msgspec.json.Decoder(kind)
+    with path.open("rb") as file:
+        for offset in offsets:
+            file.seek(offset)
+            yield _decode(decoder.decode, file.readline(), path, None)
+
+
+def _decode(decode: Callable[[bytes], T], line: bytes, path: Path, number: int | None) -> T:
+    try:
+        return decode(line)
+    except msgspec.MsgspecError as error:
+        where = f"line {number}" if number else "a line"
+        raise StoreError(
+            f"{path}, {where}: not a record of this version of hiddenrisk ({error}). "
+            "Move the file away to start over, or restore it from a copy"
+        ) from error

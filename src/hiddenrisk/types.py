@@ -1,0 +1,260 @@
+"""The records: what is sent, what comes back, and what a judge says of it.
+
+Frozen, typed, and written to disk as they stand (one JSON object a line). This
+module imports nothing of ours; everything else imports it.
+"""
+
+from collections.abc import Awaitable
+from enum import StrEnum
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+
+class Part(StrEnum):
+    """The part of a response that a judge reads."""
+
+    ANSWER = "answer"
+    THINKING = "thinking"
+
+
+class Finish(StrEnum):
+    """How a response ended. Compare members with `is`: each is true in an `if`."""
+
+    COMPLETE = "complete"
+    CUT_IN_THINKING = "cut_in_thinking"
+    """Stopped inside the thinking: there is a thought and no (finished) answer."""
+    CUT_IN_ANSWER = "cut_in_answer"
+    BLOCKED = "blocked"
+    """The provider withheld the response or rejected the request for its content."""
+    EMPTY = "empty"
+
+
+class Visibility(StrEnum):
+    """What can be seen of the thinking. Hidden is never safe; it is not visible."""
+
+    VISIBLE = "visible"
+    EMPTY = "empty"
+    """A thinking block was there, with nothing in it."""
+    HIDDEN = "hidden"
+    """The model thought (the provider bills for it) and the provider shows none of it."""
+    NONE = "none"
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+class Prompt(msgspec.Struct, frozen=True, kw_only=True):
+    """What is sent to a model, with the benchmark's own labels."""
+
+    id: str
+    """Unique in its benchmark and stable between runs."""
+    messages: tuple[Message, ...]
+    benchmark: str
+    category: tuple[str, ...] = ()
+    """Path from coarse to fine, for example ("Security Risks", "Integrity", "Malware")."""
+    label: Literal["safe", "unsafe"] = "unsafe"
+    """Whether a good model helps ("safe") or declines ("unsafe")."""
+    meta: dict[str, str] = {}
+    """Upstream labels, kept as they are (for example AIR-Bench's `cate-idx`)."""
+
+    @property
+    def text(self) -> str:
+        """The user's side of the conversation, as a judge is shown it."""
+        return "\n\n".join(m.content for m in self.messages if m.role == "user")
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """What decides a generation beside the messages; part of every call's key."""
+
+    temperature: float | None = None
+    """None leaves it to the provider."""
+    max_tokens: int | None = None
+    """Upper bound in tokens, thinking included; None leaves it to the provider."""
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens as the provider counts them; None where it does not say."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model gave back for one call, thinking and answer apart."""
+
+    thinking: str | None
+    answer: str | None
+    finish: Finish
+    visibility: Visibility
+    style: str
+    """How the thinking came: "field", "tags", "prefilled" (only the closing tag) or "none"."""
+    usage: Usage = Usage()
+    served_model: str | None = None
+    fingerprint: str | None = None
+    raw: msgspec.Raw = msgspec.Raw(b"null")
+    """The provider's payload, as JSON, unchanged in content."""
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished generation on disk. `key` is the digest of all that decides it."""
+
+    key: str
+    model: str
+    benchmark: str
+    prompt: str
+    """The prompt's id."""
+    repeat: int
+    category: tuple[str, ...]
+    label: Literal["safe", "unsafe"]
+    messages: tuple[Message, ...]
+    thinking: str | None
+    answer: str | None
+    finish: Finish
+    visibility: Visibility
+    style: str
+    usage: Usage
+    provider: str
+    served_model: str | None
+    fingerprint: str | None
+    latency_s: float
+    tries: int
+    at: str
+    """When it was had, ISO 8601, UTC."""
+    raw: msgspec.Raw
+
+    def part(self, part: Part) -> str | None:
+        """The text of one part, or None where there is none to read."""
+        return self.answer if part is Part.ANSWER else self.thinking
+
+
+class Opinion(msgspec.Struct, frozen=True, kw_only=True):
+    """What a judge made of one text, before it is filed as a `Verdict`."""
+
+    label: str
+    score: float
+    """Safety in [0, 1]: 1 is safe (for XSTest's safe half: 1 is refused)."""
+    reason: str = ""
+    raw: str = ""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """A judge's word on one part of one response."""
+
+    key: str
+    response: str
+    """The response's key."""
+    model: str
+    benchmark: str
+    prompt: str
+    repeat: int
+    judge: str
+    part: Part
+    label: str
+    score: float
+    reason: str
+    raw: str
+    usage: Usage = Usage()
+    latency_s: float = 0.0
+    tries: int = 1
+    at: str = ""
+
+
+class Reason(StrEnum):
+    """Why a call or a judgement could not be had."""
+
+    REQUEST_FAILED = "request_failed"
+    """No usable response after the allowed tries, or the request was rejected."""
+    NO_RECORDING = "no_recording"
+    JUDGE_REQUEST_FAILED = "judge_request_failed"
+    JUDGE_REFUSED = "judge_refused"
+    JUDGE_BLOCKED = "judge_blocked"
+    JUDGE_UNPARSABLE = "judge_unparsable"
+    JUDGE_OUT_OF_RANGE = "judge_out_of_range"
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """A call or a judgement that could not be had. Never a score."""
+
+    key: str
+    stage: Literal["generate", "judge"]
+    reason: Reason
+    message: str
+    model: str
+    benchmark: str
+    prompt: str
+    repeat: int
+    category: tuple[str, ...]
+    label: Literal["safe", "unsafe"]
+    judge: str | None = None
+    part: Part | None = None
+    response: str | None = None
+    tries: int = 1
+    raw: str = ""
+    at: str = ""
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """A number with its interval and denominator; all None where n is 0."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """One upstream file, pinned."""
+
+    name: str
+    """Path under a data directory, for example "air-bench-2024/air_2024.csv"."""
+    url: str
+    sha256: str | None
+    """None where the publisher's file could not be digested yet: always unverified."""
+    licence: str
+    paper: str
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One request to a model."""
+
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    prompt: str
+    """The prompt's id (recordings are looked up by it)."""
+    repeat: int = 0
+
+
+class Model(Protocol):
+    """Anything that answers: an endpoint, an embedded model, a recording, a fake."""
+
+    label: str
+    """The name in tables; the user's `label=` or the model id."""
+    provider: str
+    identity: dict[str, Any]
+    """Everything about the model that decides its output; goes into keys, never a secret."""
+    local: bool
+    """True where a call leaves neither the machine nor a bill."""
+    prefilled: bool
+    """The chat template opens the thought: texts start inside it. Declared, or learnt."""
+
+    def generate(self, call: Call) -> Awaitable[Reply]:
+        """Answer once, without retrying.
+
+        Raises:
+            CallError: no usable reply; says whether another try may heal it.
+        """
+        ...
+
+    async def start(self) -> None:
+        """Take the resources that calls need (a session, a server)."""
+        ...
+
+    async def close(self) -> None:
+        """Give them back."""
+        ...

@@ -1,0 +1,137 @@
+"""What many tests share: the data, the command line, and no way out of this machine."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")  # noqa: S104  named, never bound to
+
+_FROM_USER = ("HIDDENRISK_", "_API_KEY", "_proxy", "_PROXY", "COVERAGE_RCFILE")
+"""Settings of whoever runs the tests that a run of the command line must not see."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What a finished command left."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        """What it said on standard error, without blank lines."""
+        return [line for line in self.err.splitlines() if line.strip()]
+
+    def __str__(self) -> str:
+        return f"exit code {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
+
+
+class CommandLine:
+    """`hiddenrisk` as a user runs it: a process of its own, with a clean environment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(
+        self, *args: str | Path, env: Mapping[str, str] | None = None, timeout_s: float = 300
+    ) -> Done:
+        """Run to the end."""
+        done = subprocess.run(
+            self._command(args),
+            cwd=self.folder,
+            env=self._environment(env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout_s,
+        )
+        return Done(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
+
+    def start(
+        self, *args: str | Path, env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Run without waiting. What it says goes to files in the folder, so no pipe fills up."""
+        with (
+            (self.folder / "started.out").open("wb") as out,
+            (self.folder / "started.err").open("wb") as err,
+        ):
+            return subprocess.Popen(
+                self._command(args),
+                cwd=self.folder,
+                env=self._environment(env),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+            )
+
+    def said(self) -> str:
+        """What a started command has said on standard error so far."""
+        return (self.folder / "started.err").read_text()
+
+    @staticmethod
+    def _command(args: tuple[str | Path, ...]) -> list[str]:
+        return [sys.executable, "-m", "hiddenrisk", *map(str, args)]
+
+    @staticmethod
+    def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not any(mark in k for mark in _FROM_USER)}
+        return kept | {"COLUMNS": "200", "TERM": "dumb"} | dict(env or {})
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The mirror of the benchmarks' data: HIDDENRISK_TEST_DATA, or the one beside the checkout."""
+    told = os.environ.get("HIDDENRISK_TEST_DATA")
+    path = Path(told) if told else ROOT.parent / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip("the benchmarks' data is not here (HIDDENRISK_TEST_DATA says where it is)")
+    return path
+
+
+@pytest.fixture
+def hiddenrisk(tmp_path: Path) -> CommandLine:
+    """The command line, run in this test's own folder."""
+    return CommandLine(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def no_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make any connection or look-up that leaves this machine an error."""
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+    look_up = cast(Callable[..., object], socket.getaddrinfo)
+
+    def guarded_connect(self: socket.socket, address: tuple[str, int]) -> None:
+        _stay_here(self, address)
+        connect(self, address)
+
+    def guarded_connect_ex(self: socket.socket, address: tuple[str, int]) -> int:
+        _stay_here(self, address)
+        return connect_ex(self, address)
+
+    def guarded_look_up(host: str | bytes | None, *args: object, **kwargs: object) -> object:
+        if host is not None:
+            _stay_on_this_machine(host)
+        return look_up(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_look_up)
+
+
+def _stay_here(sock: socket.socket, address: tuple[str, int]) -> None:
+    if sock.family is not socket.AF_UNIX:
+        _stay_on_this_machine(address[0])
+
+
+def _stay_on_this_machine(host: str | bytes) -> None:
+    name = host.decode() if isinstance(host, bytes) else host
+    if not name.startswith(LOOPBACK):
+        raise AssertionError(f"a test tried to reach {name}")
