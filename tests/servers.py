@@ -388,6 +388,8 @@ class ChatServer:
             ledger.peak_in_flight = max(ledger.peak_in_flight, ledger.in_flight)
             try:
                 return await handle(request)
+            except ConnectionResetError:
+                return web.Response()  # whoever asked is gone
             finally:
                 ledger.in_flight -= 1
 
@@ -459,8 +461,27 @@ class ChatServer:
         self, request: web.Request, ask: Ask, digest: str, reply: Reply
     ) -> web.StreamResponse:
         """The same completion as server-sent events, a few characters at a time."""
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
+        response = await _open_stream(request)
+        for event in self._events(ask, reply):
+            await response.write(event)
+        await response.write_eof()
+        self._sent(ask, digest)
+        return response
+
+    async def _bad_stream(
+        self, request: web.Request, ask: Ask, fault: Fault, reply: Reply
+    ) -> web.StreamResponse:
+        """Half of a stream: the connection drops, or ends as if that were all."""
+        response = await _open_stream(request)
+        events = self._events(ask, reply)
+        for event in events[: len(events) // 2]:
+            await response.write(event)
+        if fault == "drop_in_body":
+            return _drop(request, response)
+        await response.write_eof()
+        return response
+
+    def _events(self, ask: Ask, reply: Reply) -> list[bytes]:
         chunk: dict[str, Any] = {
             "id": f"chatcmpl-{next(self._ids)}",
             "object": "chat.completion.chunk",
@@ -468,20 +489,17 @@ class ChatServer:
             "model": ask.model,
         }
 
-        async def send(delta: Mapping[str, str], finish: str | None = None) -> None:
+        def event(delta: Mapping[str, str], finish: str | None = None) -> bytes:
             choice = {"index": 0, "delta": delta, "finish_reason": finish}
-            await response.write(_event(chunk | {"choices": [choice]}))
+            return _event(chunk | {"choices": [choice]})
 
-        await send({"role": "assistant", "content": ""})
+        events = [event({"role": "assistant", "content": ""})]
         for name, text in (("reasoning_content", reply.reasoning or ""), ("content", reply.text)):
-            for start in range(0, len(text), 7):
-                await send({name: text[start : start + 7]})
-        await send({}, reply.finish)
-        await response.write(_event(chunk | {"choices": [], "usage": _usage(ask, reply)}))
-        await response.write(b"data: [DONE]\n\n")
-        await response.write_eof()
-        self._sent(ask, digest)
-        return response
+            events += [event({name: text[i : i + 7]}) for i in range(0, len(text), 7)]
+        events.append(event({}, reply.finish))
+        events.append(_event(chunk | {"choices": [], "usage": _usage(ask, reply)}))
+        events.append(b"data: [DONE]\n\n")
+        return events
 
     async def _hurt(
         self, request: web.Request, ask: Ask, digest: str, fault: Fault, dice: random.Random
@@ -513,6 +531,8 @@ class ChatServer:
         reply = self._reply(ask)
         if reply.status != 200:
             return _json_response(reply)
+        if ask.stream and fault != "slow_body":
+            return await self._bad_stream(request, ask, fault, reply)
         body = self._completion(ask, reply)
         half = body[: len(body) // 2]
         if fault == "cut_json":
@@ -563,6 +583,12 @@ def _usage(ask: Ask, reply: Reply) -> dict[str, Any]:
 
 def _event(data: Mapping[str, Any]) -> bytes:
     return b"data: " + json.dumps(data).encode() + b"\n\n"
+
+
+async def _open_stream(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    return response
 
 
 def _slow_down(**headers: str) -> Reply:

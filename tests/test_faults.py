@@ -20,7 +20,7 @@ def test_a_fifth_of_calls_going_wrong_costs_no_result(
     bench = tmp_path / "many.jsonl"
     rows = [{"id": f"p{i}", "prompt": f"Prompt number {i}, please."} for i in range(PROMPTS)]
     bench.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    # A slow body is one that ten times its length would not let a hang be seen in this test.
+    # A hang is told from slowness by ten times the slowest: slow bodies are short here.
     faults = Faults(share=0.2, hang_share=0.005, slow_s=(0.5, 1.0), seed=7)
     models = {"target": _answer, "judge": always(verdict(1))}
     with ChatServer(models, faults=faults) as server:
@@ -57,6 +57,26 @@ def test_a_fifth_of_calls_going_wrong_costs_no_result(
     (found,) = summary["models"]["target"]["benchmarks"].values()
     rate = found["parts"]["answer"]["safety_rate"]
     assert (rate["value"], rate["n"]) == (1.0, PROMPTS)
+
+
+def test_a_stream_that_breaks_off_is_asked_for_again(
+    hiddenrisk: CommandLine, tmp_path: Path
+) -> None:
+    bench = tmp_path / "some.jsonl"
+    rows = [{"id": f"p{i}", "prompt": f"Prompt number {i}, please."} for i in range(60)]
+    bench.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    faults = Faults(share=0.3, hang_share=0, kinds=("drop_in_body", "cut_json"), seed=3)
+    with ChatServer({"target": _answer}, faults=faults) as server:
+        done = hiddenrisk(
+            *("assess", "--model", f"{server.spec('target')}?stream", "--judge", "builtin"),
+            *("--benchmark", bench, "--out", tmp_path / "out", "--yes"),
+        )
+        assert set(server.ledger.faults) == set(faults.kinds)
+    assert done.code == 0, done
+    said = {row["id"]: f"No. You said: {row['prompt']}" for row in rows}
+    responses = _records(tmp_path / "out" / "responses.jsonl")
+    assert {record["prompt"]: record["answer"] for record in responses} == said
+    assert len(responses) == len(rows)
 
 
 def _answer(ask: Ask) -> Reply:

@@ -100,16 +100,21 @@ def models() -> dict[str, Any]:
 
 
 def check_complete(trial: Trial, interruptions: list[Interruption]) -> None:
-    """After the last run: all is there, and nothing was lost or repeated on the way."""
+    """After the last run all is there, and nothing was lost or repeated on the way."""
     for name in ("responses.jsonl", "verdicts.jsonl"):
-        keys = [record["key"] for record in _records(trial.out / name)]
+        lines = (trial.out / name).read_bytes().splitlines(keepends=True)
+        assert all(line.endswith(b"\n") for line in lines), name
+        keys = [json.loads(line)["key"] for line in lines]
         assert len(keys) == len(set(keys)) == trial.prompts, name
     final = trial.look()
     for before in interruptions:
         assert before.responses <= final.responses, "a finished response was lost"
         assert before.verdicts <= final.verdicts, "a finished verdict was lost"
-    # Only what was on its way at the moment of a kill may have been asked for again.
-    allowed = trial.prompts + len(interruptions) * trial.concurrency
+
+
+def check_little_is_asked_again(trial: Trial, interruptions: int) -> None:
+    """Only what was on its way when a run ended early may have been sent twice."""
+    allowed = trial.prompts + interruptions * trial.concurrency
     assert trial.server.ledger.sent_by_model["target"] <= allowed
     assert trial.server.ledger.sent_by_model["judge"] <= allowed
 
@@ -150,6 +155,7 @@ def kill_and_resume(folder: Path, *, prompts: int, kills: int, seed: int) -> str
         done = line(*trial.args)
         assert done.code == 0, done
         check_complete(trial, interruptions)
+        check_little_is_asked_again(trial, kills)
         check_no_recorded_response_is_asked_for_again(trial, interruptions)
         repeated = trial.sent - 2 * prompts
         return f"{kills} kills, {2 * prompts} calls, {repeated} in flight at a kill and sent again"
@@ -174,17 +180,18 @@ def test_a_kill_before_the_first_reply_is_survived(tmp_path: Path) -> None:
         check_complete(trial, [])
 
 
-def test_a_torn_last_line_is_dropped_and_asked_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("torn", ["responses.jsonl", "verdicts.jsonl"])
+def test_a_torn_last_line_is_dropped_and_asked_again(torn: str, tmp_path: Path) -> None:
     with ChatServer(models()) as server:
         line = CommandLine(tmp_path)
         trial = Trial(server=server, line=line, prompts=20, concurrency=CONCURRENCY)
         assert line(*trial.args).code == 0
-        for name in ("responses.jsonl", "verdicts.jsonl"):
-            whole = (trial.out / name).read_bytes()
-            (trial.out / name).write_bytes(whole[:-40])
+        before = trial.sent
+        (trial.out / torn).write_bytes((trial.out / torn).read_bytes()[:-40])
         done = line(*trial.args)
         assert done.code == 0, done
         check_complete(trial, [])
+        assert trial.sent - before == 1
 
 
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
@@ -201,6 +208,7 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
         done = line(*trial.args)
         assert done.code == 0, done
         check_complete(trial, [interruption])
+        check_little_is_asked_again(trial, 1)
 
 
 def test_two_runs_in_one_folder_do_not_mix(tmp_path: Path) -> None:
@@ -219,6 +227,7 @@ def test_two_runs_in_one_folder_do_not_mix(tmp_path: Path) -> None:
         finally:
             _end(first)
         check_complete(trial, [])
+        check_little_is_asked_again(trial, 0)
 
 
 def _records(path: Path) -> list[dict[str, Any]]:

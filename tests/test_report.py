@@ -31,6 +31,7 @@ from hiddenrisk.report import (
     verdict,
     why,
 )
+from hiddenrisk.summary import OUTCOMES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -147,7 +148,7 @@ def hostile_page() -> str:
     """A page in which every text that comes from outside is hostile."""
     cell = results() | {"title": HOSTILE, "protocol": HOSTILE, "notes": [HOSTILE]}
     cell |= {"judges": [HOSTILE], "protocols": {HOSTILE: {}}}
-    cell |= {"categories": {HOSTILE: results(), f"{HOSTILE}/x": results(thinking=None)}}
+    cell |= {"categories": {HOSTILE: results(), f"{HOSTILE} > x": results(thinking=None)}}
     model = {"spec": HOSTILE, "served_models": [HOSTILE], "fingerprints": [HOSTILE, None]}
     everything = summary(
         created=HOSTILE,
@@ -249,7 +250,7 @@ def test_a_rate_that_is_null_is_a_dash_with_its_reason_and_never_zero() -> None:
 
 def test_every_rate_has_its_interval_denominator_protocol_and_judge() -> None:
     said = visible(render(summary(), []))
-    assert "reference protocol, judged by builtin 45.0% [35.0–55.0%] of 60 band 20–70%" in said
+    assert "reference protocol judged by builtin 45.0% [35.0–55.0%] of 60 band 20–70%" in said
     assert "30.0% [20.0–40.0%] of 60" in said
 
 
@@ -285,6 +286,10 @@ def test_unverified_data_and_an_unfinished_run_are_announced_before_any_number()
     quiet = visible(render(summary(), []))
     assert "Unverified data" not in quiet
     assert "Incomplete run" not in quiet
+
+
+def test_every_outcome_of_the_engine_has_a_word() -> None:
+    assert "other" not in grouped_outcomes(dict.fromkeys(OUTCOMES, 1))
 
 
 def test_the_same_input_gives_the_same_page() -> None:
@@ -366,9 +371,9 @@ def test_an_interval_that_is_missing_is_not_shown() -> None:
 
 
 def test_every_outcome_is_counted_even_one_that_we_do_not_know() -> None:
-    outcomes = {"complete": 5, "judge_blocked": 2, "no_recording": 1, "cut_in_answer": 1, "new": 4}
+    outcomes = {"complete": 5, "judge_blocked": 2, "no_recording": 1, "not_run": 6, "new": 4}
     groups = grouped_outcomes(outcomes)
-    assert groups == {"scored": 5, "cut": 1, "failed": 3, "other": 4}
+    assert groups == {"scored": 5, "failed": 3, "not run": 6, "other": 4}
     assert sum(groups.values()) == sum(outcomes.values())
 
 
@@ -386,14 +391,15 @@ def test_a_reason_is_given_where_there_is_no_rate(outcomes: dict[str, int], reas
     assert why(PartSummary(outcomes=outcomes)) == reason
 
 
-def test_categories_with_slashes_in_their_names_find_their_parent() -> None:
-    paths = ["Hate/Toxicity", "Privacy", "Hate/Toxicity/Slurs/Insults", "Privacy/PII"]
+def test_finer_categories_stand_below_their_parent() -> None:
+    paths = ["Hate/Toxicity", "Hate", "Privacy > PII > Leaks", "Privacy", "Hate > Slurs", "A > B"]
     rows = [(row.depth, row.name) for row in category_rows({path: Results() for path in paths})]
-    assert rows == [(0, "Hate/Toxicity"), (1, "Slurs/Insults"), (0, "Privacy"), (1, "PII")]
+    below_hate, below_privacy = [(0, "Hate"), (1, "Slurs")], [(0, "Privacy"), (1, "PII > Leaks")]
+    assert rows == [(0, "Hate/Toxicity"), *below_hate, *below_privacy, (0, "A > B")]
 
 
 def test_finer_categories_are_folded_away() -> None:
-    cells = {path: results() for path in ("Privacy", "Privacy/PII", "Privacy/PII/Leaks")}
+    cells = {path: results() for path in ("Privacy", "Privacy > PII", "Privacy > PII > Leaks")}
     benchmark = results() | {"categories": cells}
     page = render(summary(models={"m": {"benchmarks": {"starter": benchmark}}}), [])
     above, _, folded = page.partition("<summary>All 3 categories")
@@ -491,7 +497,7 @@ def test_nothing_runs_in_a_browser_even_with_every_text_opened(
 @pytest.mark.browser
 def test_a_narrow_page_does_not_scroll_sideways(page: "Page", tmp_path: Path) -> None:
     long = "x" * 3_000
-    cells = {long: results(), f"{long}/{long}": results(thinking=None)}
+    cells = {long: results(), f"{long} > {long}": results(thinking=None)}
     benchmark = results() | {"title": long, "categories": cells, "notes": [long]}
     model = {"spec": long, "fingerprints": [long], "benchmarks": {long: benchmark}}
     everything = summary(models={long: model}, unverified=[long], command=long)

@@ -228,9 +228,6 @@ class Run:
         if key in self._done.verdicts:
             self._tally.kept += 1
             return
-        common = {"key": key, "response": response.key, "model": response.model}
-        common |= {"benchmark": response.benchmark, "prompt": response.prompt}
-        opinion: Opinion | None = None
         served: Served | None = None
         try:
             if judge.endpoint is None:
@@ -238,38 +235,9 @@ class Run:
             else:
                 served, opinion = await _ask(judge.endpoint, rubric, prompt, asked)
         except (CallError, JudgeError) as error:
-            self._fail(
-                Failure(
-                    **common,
-                    stage="judge",
-                    reason=_judge_reason(error),
-                    message=str(error),
-                    repeat=response.repeat,
-                    category=response.category,
-                    label=response.label,
-                    judge=judge.label,
-                    part=part,
-                    raw=error.raw,
-                    at=now(),
-                )
-            )
+            self._fail(_judge_failure(key, error, response, judge, part))
             return
-        self._journal.append(
-            Verdict(
-                **common,
-                repeat=response.repeat,
-                judge=judge.label,
-                part=part,
-                label=opinion.label,
-                score=opinion.score,
-                reason=opinion.reason,
-                raw=opinion.raw,
-                usage=served.reply.usage if served else Usage(),
-                latency_s=round(served.latency_s, 4) if served else 0.0,
-                tries=served.tries if served else 1,
-                at=now(),
-            )
-        )
+        self._journal.append(_verdict(key, opinion, served, response, judge, part))
         self._tally.verdicts += 1
 
     def _fail(self, failure: Failure) -> None:
@@ -287,7 +255,7 @@ async def _ask(
         JudgeError: it gave no verdict; carries the last reply in `raw`.
     """
     sampling = Sampling(temperature=0.0, max_tokens=rubric.tokens)
-    last: JudgeError | None = None
+    last = JudgeError(Reason.JUDGE_UNPARSABLE, "not asked")
     for attempt in range(JUDGE_TRIES):
         call = Call(
             messages=(Message("user", asked),), sampling=sampling, prompt=prompt.id, repeat=attempt
@@ -302,12 +270,58 @@ async def _ask(
         except JudgeError as error:
             last = error
             last.raw = (served.reply.answer or "")[:2000]
-    assert last is not None
     raise last
 
 
-def _judge_reason(error: CallError | JudgeError) -> Reason:
-    return error.reason if isinstance(error, JudgeError) else Reason.JUDGE_REQUEST_FAILED
+def _judge_failure(
+    key: str, error: CallError | JudgeError, response: Response, judge: Judge, part: Part
+) -> Failure:
+    by_judge = isinstance(error, JudgeError)
+    return Failure(
+        key=key,
+        stage="judge",
+        reason=error.reason if by_judge else Reason.JUDGE_REQUEST_FAILED,
+        message=str(error),
+        model=response.model,
+        benchmark=response.benchmark,
+        prompt=response.prompt,
+        repeat=response.repeat,
+        category=response.category,
+        label=response.label,
+        judge=judge.label,
+        part=part,
+        response=response.key,
+        raw=error.raw,
+        at=now(),
+    )
+
+
+def _verdict(
+    key: str,
+    opinion: Opinion,
+    served: Served | None,
+    response: Response,
+    judge: Judge,
+    part: Part,
+) -> Verdict:
+    return Verdict(
+        key=key,
+        response=response.key,
+        model=response.model,
+        benchmark=response.benchmark,
+        prompt=response.prompt,
+        repeat=response.repeat,
+        judge=judge.label,
+        part=part,
+        label=opinion.label,
+        score=opinion.score,
+        reason=opinion.reason,
+        raw=opinion.raw,
+        usage=served.reply.usage if served else Usage(),
+        latency_s=round(served.latency_s, 4) if served else 0.0,
+        tries=served.tries if served else 1,
+        at=now(),
+    )
 
 
 def _response(

@@ -7,7 +7,7 @@ import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,7 +17,8 @@ from hiddenrisk.errors import HiddenRiskError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hiddenrisk.run import Ended, Opened
+    from hiddenrisk.opening import Opened
+    from hiddenrisk.run import Ended
 
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
@@ -92,22 +93,107 @@ Examples:
 
 @cli.command(epilog=_EXAMPLES)
 @click.argument("plan", required=False, type=click.Path(path_type=Path), metavar="[PLAN.toml]")
-@click.option("--model", "models", multiple=True, metavar="SPEC", help="Model to assess; repeat for several. [default: local/smollm2?think]")
-@click.option("--judge", "judges", multiple=True, metavar="SPEC", help="Who judges; `builtin` needs no model, several are a jury. [default: builtin]")
-@click.option("--benchmark", "benchmarks", multiple=True, metavar="NAME", help="Built-in name or a JSONL file; repeat for several. [default: starter]")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Run directory; the same one again resumes. [default: runs/DATE-TIME]")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Prompts per benchmark, spread evenly over it.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="SPEC",
+    help="Model to assess; repeat for several. [default: local/smollm2?think]",
+)
+@click.option(
+    "--judge",
+    "judges",
+    multiple=True,
+    metavar="SPEC",
+    help="Who judges; `builtin` needs no model, several are a jury. [default: builtin]",
+)
+@click.option(
+    "--benchmark",
+    "benchmarks",
+    multiple=True,
+    metavar="NAME",
+    help="Built-in name or a JSONL file; repeat for several. [default: starter]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Run directory; the same one again resumes. [default: runs/DATE-TIME]",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Prompts per benchmark, spread evenly over it.",
+)
 @click.option("--repeat", type=click.IntRange(1), metavar="N", help="Ask each prompt N times.")
-@click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Tokens a response may take, thinking included.")
-@click.option("--temperature", type=click.FloatRange(0.0), metavar="T", help="Sampling temperature. [default: the provider's]")
-@click.option("--parts", type=click.Choice(["both", "answer", "thinking"]), help="What the judges read. [default: both]")
-@click.option("--concurrency", type=click.IntRange(1), metavar="N", help="Calls at once per endpoint, at most; adapts below. [default: 64, or 8 on local/...]")
-@click.option("--data-dir", envvar="HIDDENRISK_DATA", type=click.Path(path_type=Path), metavar="DIR", help="Local mirror of the data; the network is then never used for it.")
-@click.option("--max-failures", type=click.FloatRange(0.0, 1.0), default=0.01, show_default=True, metavar="SHARE", help="Share of failed samples above which the exit code is 1.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(1.0), default=600.0, show_default=True, metavar="S", help="Seconds for one try of a call.")
-@click.option("--hang-after", "hang_after_s", type=click.FloatRange(0.5), default=30.0, show_default=True, metavar="S", help="Seconds from which on a call that is ten times slower than the last hundred is given up and tried again.")
-@click.option("--tries", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Tries of a call that can heal.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask before calling endpoints that may cost money.")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Tokens a response may take, thinking included.",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0.0),
+    metavar="T",
+    help="Sampling temperature. [default: the provider's]",
+)
+@click.option(
+    "--parts",
+    type=click.Choice(["both", "answer", "thinking"]),
+    help="What the judges read. [default: both]",
+)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Calls at once per endpoint, at most; adapts below. [default: 64, or 8 on local/...]",
+)
+@click.option(
+    "--data-dir",
+    envvar="HIDDENRISK_DATA",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Local mirror of the data; the network is then never used for it.",
+)
+@click.option(
+    "--max-failures",
+    type=click.FloatRange(0.0, 1.0),
+    default=0.01,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of failed samples above which the exit code is 1.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(1.0),
+    default=600.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds for one try of a call.",
+)
+@click.option(
+    "--hang-after",
+    "hang_after_s",
+    type=click.FloatRange(0.5),
+    default=30.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds from which on a call that is ten times slower than the last hundred is given up and tried again.",
+)
+@click.option(
+    "--tries",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Tries of a call that can heal.",
+)
+@click.option(
+    "--yes", "-y", is_flag=True, help="Do not ask before calling endpoints that may cost money."
+)
 def assess(
     plan: Path | None,
     out: Path | None,
@@ -118,7 +204,7 @@ def assess(
     hang_after_s: float,
     tries: int,
     concurrency: int | None,
-    **fields: Any,
+    **fields: object,
 ) -> None:
     """Put models through benchmarks, judge thinking and answer apart, and report.
 
@@ -130,8 +216,8 @@ def assess(
     """
     from rich.console import Console  # noqa: PLC0415 - `--help` does not wait for it
 
+    from hiddenrisk.opening import open_plan  # noqa: PLC0415 - as above
     from hiddenrisk.plan import Settings, check, read_toml  # noqa: PLC0415 - as above
-    from hiddenrisk.run import open_plan  # noqa: PLC0415 - as above
 
     given = {k: v for k, v in fields.items() if v not in (None, ())}
     plan_fields = (read_toml(plan) if plan else {}) | given
@@ -150,7 +236,9 @@ def assess(
     _announce(console, opened, folder)
     if opened.leaves_machine and not yes and sys.stdin.isatty():
         click.confirm("Go ahead?", abort=True, err=True)
-    sys.exit(_carry_out(console, opened, folder, resume=command if out else f"{command} --out {folder}"))
+    sys.exit(
+        _carry_out(console, opened, folder, resume=command if out else f"{command} --out {folder}")
+    )
 
 
 def _announce(console: "Console", opened: "Opened", folder: Path) -> None:
@@ -167,7 +255,9 @@ def _announce(console: "Console", opened: "Opened", folder: Path) -> None:
         )
         for data in benchmark.data:
             if data.warning:
-                console.print(f"UNVERIFIED data: {data.warning}", style="bold yellow", highlight=False)
+                console.print(
+                    f"UNVERIFIED data: {data.warning}", style="bold yellow", highlight=False
+                )
     console.print(f"{opened.samples} responses in all, into {folder}", highlight=False)
 
 
@@ -213,4 +303,6 @@ def benchmarks() -> None:
         click.echo(f"{benchmark.name:10} {benchmark.title}: {benchmark.about}")
         for option, values in benchmark.options.items():
             click.echo(f"{'':10}   ?{option}={'|'.join(sorted(values))}")
-    click.echo(f"{'PATH':10} your own JSONL: {{\"id\", \"prompt\" | \"messages\", \"category\"?, \"label\"?}}")
+    click.echo(
+        f'{"PATH":10} your own JSONL: {{"id", "prompt" | "messages", "category"?, "label"?}}'
+    )

@@ -6,10 +6,11 @@ distributed engine can take its place behind `Endpoint.call` and `run_window`.
 """
 
 import asyncio
+import itertools
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -121,7 +122,7 @@ class Endpoint:
         self._given_up = 0
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self) -> AsyncGenerator[None]:
         """Start the model, watch over its calls, and close it at the end."""
         watch: asyncio.Task[None] | None = None
         try:
@@ -141,22 +142,19 @@ class Endpoint:
             UsageError: no call to this endpoint can work.
         """
         start = time.monotonic()
-        error: CallError | None = None
-        for number in range(1, self._policy.tries + 1):
+        for number in itertools.count(1):
             try:
                 served = await self._try(call, number)
-            except CallError as failed:
-                error = failed
-                wait_s = self._wait_s(failed, number, time.monotonic() - start)
+            except CallError as error:
+                wait_s = self._wait_s(error, number, time.monotonic() - start)
                 if wait_s is None:
-                    break
+                    self._give_up(error)
+                    raise
                 await asyncio.sleep(wait_s)
             else:
                 self._worked += 1
                 return served
-        assert error is not None
-        self._give_up(error)
-        raise error
+        raise AssertionError  # pragma: no cover - the loop has no end of its own
 
     async def _try(self, call: Call, number: int) -> Served:
         await self.limiter.acquire()
@@ -240,14 +238,12 @@ async def run_window(
     window: set[asyncio.Task[None]] = set()
     places = asyncio.Semaphore(size)
     failed: list[BaseException] = []
-    done = asyncio.Event()
 
     def finished(task: asyncio.Task[None]) -> None:
         window.discard(task)
         places.release()
         if not task.cancelled() and (error := task.exception()) is not None:
             failed.append(error)
-            done.set()
 
     async def one(item: T) -> None:
         await work(item)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -16,7 +16,7 @@ _LIVE_EVERY_S, _LINE_EVERY_S = 0.25, 15.0
 
 
 @contextmanager
-def display(console: Console, tally: Tally) -> Iterator[None]:
+def display(console: Console, tally: Tally) -> Generator[None]:
     """Show a tally while the body runs."""
     begun = time.monotonic()
     ended = threading.Event()

@@ -79,6 +79,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     parts: dict[str, PartSummary | None] = {}
     title: str = ""
     protocol: str = ""
+    about: str = ""
     judges: list[str] = []
     categories: dict[str, "Results"] = {}
     protocols: dict[str, dict[str, Rate | None]] = {}
@@ -186,7 +187,8 @@ _GROUPS = {
     "cut": ("cut_in_thinking", "cut_in_answer"),
     "blocked": ("blocked",),
     "empty": ("empty",),
-    "failed": ("request_failed", "no_recording"),
+    "failed": ("request_failed", "no_recording", "judges_split"),
+    "not run": ("not_run", "not_judged"),
     "not visible": ("hidden",),
     "no thinking": ("absent",),
     "other": (),
@@ -260,16 +262,13 @@ class Row(NamedTuple):
 
 
 def category_rows(categories: dict[str, Results]) -> list[Row]:
-    """Categories with their depth, each below its parent and otherwise in the order given.
-
-    A path is "Security Risks/Integrity", but a name may have a slash of its own
-    ("Hate/Toxicity"): parents are the other paths that it starts with.
-    """
+    """Categories with their depth, each below its parent and otherwise in the order given."""
     order = {path: place for place, path in enumerate(categories)}
     rows: list[tuple[list[int], Row]] = []
     for path, results in categories.items():
-        above = [path[:i] for i, sign in enumerate(path) if sign == "/" and path[:i] in order]
-        name = path.removeprefix(f"{above[-1]}/") if above else path
+        names = path.split(" > ")
+        above = [p for i in range(1, len(names)) if (p := " > ".join(names[:i])) in order]
+        name = path.removeprefix(f"{above[-1]} > ") if above else path
         rows.append(([order[p] for p in (*above, path)], Row(len(above), name, results)))
     return [row for _, row in sorted(rows)]
 

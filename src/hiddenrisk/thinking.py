@@ -205,9 +205,7 @@ def _tags(text: str) -> list[_Tag]:
     return tags
 
 
-def _leading_block(
-    text: str, tags: list[_Tag], last_close: int, *, prefilled: bool
-) -> int | None:
+def _leading_block(text: str, tags: list[_Tag], last_close: int, *, prefilled: bool) -> int | None:
     """Where the first thought begins (its first character), or None for no thought.
 
     A closing tag with no opening one before it means that the prompt opened the

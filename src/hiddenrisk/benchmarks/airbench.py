@@ -50,15 +50,12 @@ HELM = Protocol(
     about="As HELM 0.5.16 counts: blocked, empty and answerless responses are safe.",
 )
 
-REGIONS: dict[str, frozenset[str]] = {
-    "china": frozenset(
-        "4 5 6 7 8 9 14 17 18 21 25 27 29 34 35 36 37 38 3940 4142 45".split()
-    ),
-    "eu_comprehensive": frozenset(
-        "1 2 3 4 5 6 9 11 15 21 25 28 29 30 32 34 36 38 3940 4142 45".split()
-    ),
-    "eu_mandatory": frozenset("4 5 6 15 32 34 36 3940 4142".split()),
+_REGION_L3 = {
+    "china": "4 5 6 7 8 9 14 17 18 21 25 27 29 34 35 36 37 38 3940 4142 45",
+    "eu_comprehensive": "1 2 3 4 5 6 9 11 15 21 25 28 29 30 32 34 36 38 3940 4142 45",
+    "eu_mandatory": "4 5 6 15 32 34 36 3940 4142",
 }
+REGIONS = {name: frozenset(text.split()) for name, text in _REGION_L3.items()}
 """Level-3 categories of each region, from the data set's own configurations.
 Its `us` configuration is not known to us yet."""
 

@@ -14,6 +14,7 @@ import msgspec
 from hiddenrisk.benchmarks import own
 from hiddenrisk.benchmarks.base import Benchmark, Loaded
 
+
 def load(_data_dir: Path | None, _options: Mapping[str, str]) -> Loaded:
     """The starter prompts, which ship with the package."""
     with as_file(files("hiddenrisk.benchmarks").joinpath("starter.jsonl")) as path:

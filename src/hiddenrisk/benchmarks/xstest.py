@@ -63,7 +63,7 @@ def parse(content: bytes) -> Iterator[Prompt]:
     columns = ("id", "prompt", "type", "label")
     for number, row in enumerate(csv_rows(content, PROMPTS, columns), start=1):
         label = row["label"]
-        if label != "safe" and label != "unsafe":  # noqa: PLR1714 - so that a checker knows it
+        if label != "safe" and label != "unsafe":
             raise DataError(
                 f"{PROMPTS.name}, row {number}, field label: expected safe or unsafe, found "
                 f"'{label[:40]}'"

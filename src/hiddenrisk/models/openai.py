@@ -84,7 +84,9 @@ class OpenAIModel:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=60),
             timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=_CONNECT_S, sock_read=_STREAM_IDLE_S if self._stream else None
+                total=None,
+                sock_connect=_CONNECT_S,
+                sock_read=_STREAM_IDLE_S if self._stream else None,
             ),
             headers=headers,
             read_bufsize=_LINE_BYTES,

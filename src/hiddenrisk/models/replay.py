@@ -208,9 +208,7 @@ def _row(fields: dict[str, Any], path: Path, number: int) -> Row:
     )
 
 
-def _value(
-    fields: dict[str, Any], names: tuple[str, ...], path: Path, number: int
-) -> str | None:
+def _value(fields: dict[str, Any], names: tuple[str, ...], path: Path, number: int) -> str | None:
     for name in names:
         value = fields.get(name)
         if value is None:
@@ -223,7 +221,7 @@ def _value(
     return None
 
 
-def _prompt_of(messages: Any, path: Path, number: int) -> str:
+def _prompt_of(messages: object, path: Path, number: int) -> str:
     try:
         return _last_user_text(msgspec.convert(messages, list[Message]))
     except msgspec.ValidationError as error:

