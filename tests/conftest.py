@@ -42,11 +42,18 @@ class CommandLine:
         self.folder = folder
 
     def __call__(
-        self, *args: str | Path, env: Mapping[str, str] | None = None, timeout_s: float = 300
+        self,
+        *args: str | Path,
+        env: Mapping[str, str] | None = None,
+        disk_kb: int | None = None,
+        timeout_s: float = 300,
     ) -> Done:
-        """Run to the end."""
+        """Run to the end; `disk_kb` is how long a file may grow before the disk is "full"."""
+        command = self._command(args)
+        if disk_kb is not None:
+            command = ["bash", "-c", f'ulimit -f {disk_kb}; exec "$0" "$@"', *command]
         done = subprocess.run(
-            self._command(args),
+            command,
             cwd=self.folder,
             env=self._environment(env),
             stdin=subprocess.DEVNULL,

@@ -380,6 +380,19 @@ def test_an_endpoint_where_nobody_listens_is_found_at_once(
     assert time.monotonic() - start < 20
 
 
+def test_a_model_that_the_endpoint_does_not_have_is_found_with_one_call(
+    hiddenrisk: CommandLine, tmp_path: Path
+) -> None:
+    bench = benchmark(tmp_path, [f"prompt {i}" for i in range(50)])
+    with ChatServer({"target": always(Reply(text=REFUSAL))}) as server:
+        done = hiddenrisk(
+            *("assess", "--model", f"{server.base_url}#targte", "--judge", "builtin"),
+            *("--benchmark", bench, "--out", tmp_path / "out", "--yes"),
+        )
+        assert sum(server.ledger.arrived.values()) == 1
+    assert "targte" in wrong_use(done)
+
+
 def test_the_folder_of_another_plan_is_left_alone(hiddenrisk: CommandLine, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with ChatServer({"target": always(Reply(text=REFUSAL))}) as server:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import CommandLine
-from tests.servers import Ask, ChatServer, Reply, always, verdict
+from tests.servers import Ask, ChatServer, Reply, always, error, verdict
 
 PROMPTS = 1000
 CONCURRENCY = 32
@@ -209,6 +209,45 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
         assert done.code == 0, done
         check_complete(trial, [interruption])
         check_little_is_asked_again(trial, 1)
+
+
+def test_a_full_disk_loses_nothing_that_was_finished(tmp_path: Path) -> None:
+    with ChatServer(models()) as server:
+        line = CommandLine(tmp_path)
+        trial = Trial(server=server, line=line, prompts=200, concurrency=CONCURRENCY)
+        full = line(*trial.args, disk_kb=150)
+        assert full.code == 2, full
+        assert str(trial.out) in full.lines[-1]
+        assert "Traceback" not in full.err
+        interruption = trial.look()
+        assert len(interruption.responses) > 10
+        done = line(*trial.args)
+        assert done.code == 0, done
+        check_complete(trial, [interruption])
+        check_little_is_asked_again(trial, 1)
+
+
+def test_what_failed_is_tried_again_by_the_same_command(tmp_path: Path) -> None:
+    healed = False
+
+    def target(ask: Ask) -> Reply:
+        if not healed and ask.text.endswith(("3.", "7.")):
+            return error(400, "a field we do not know", code="invalid_request")
+        return Reply(text="No.")
+
+    with ChatServer({**models(), "target": target}) as server:
+        line = CommandLine(tmp_path)
+        trial = Trial(server=server, line=line, prompts=20, concurrency=CONCURRENCY)
+        assert line(*trial.args).code == 1
+        before = trial.sent
+        healed = True
+        done = line(*trial.args)
+        assert done.code == 0, done
+        assert trial.sent - before == 2 * 4, "four responses and their verdicts, nothing else"
+        check_complete(trial, [])
+        summary = json.loads((trial.out / "summary.json").read_text())
+        (found,) = summary["models"]["target"]["benchmarks"].values()
+        assert found["outcomes"] == {"complete": 20}
 
 
 def test_two_runs_in_one_folder_do_not_mix(tmp_path: Path) -> None:

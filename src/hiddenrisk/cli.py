@@ -3,6 +3,7 @@
 What takes long to import is imported by the verb that needs it: `--help` answers at once.
 """
 
+import gc
 import shlex
 import sys
 from datetime import UTC, datetime
@@ -269,6 +270,9 @@ def _carry_out(console: "Console", opened: "Opened", folder: Path, *, resume: st
     from hiddenrisk.summary import failed_share  # noqa: PLC0415 - as above
     from hiddenrisk.tables import results_table  # noqa: PLC0415 - as above
 
+    # Hundreds of calls in flight make the collector look at every object again and again:
+    # a fifth of the CPU of a run, for cycles that hardly occur. Peak memory stays the same.
+    gc.set_threshold(50_000, 20, 20)
     ended: Ended = carry_out(
         opened,
         folder,

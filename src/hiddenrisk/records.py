@@ -220,7 +220,9 @@ def _read_failures(folder: Path, records: Records, rows: _Rows) -> None:
 
 
 def _count(total: Counter[str], usage: Usage) -> None:
+    """Add up tokens; what no provider ever reported stays without a number."""
     total["calls"] += 1
-    total["prompt_tokens"] += usage.prompt_tokens or 0
-    total["completion_tokens"] += usage.completion_tokens or 0
-    total["reasoning_tokens"] += usage.reasoning_tokens or 0
+    for name in ("prompt_tokens", "completion_tokens", "reasoning_tokens"):
+        tokens: int | None = getattr(usage, name)
+        if tokens is not None:
+            total[name] += tokens

@@ -19,6 +19,7 @@ from hiddenrisk.store import RESPONSES, VERDICTS, Journal, cannot_write, lines, 
 from hiddenrisk.types import Part, Response, Verdict
 
 SUMMARY, REPORT = "summary.json", "report.html"
+_USAGE = ("calls", "prompt_tokens", "completion_tokens", "reasoning_tokens")
 _EXAMPLES = 40
 """Responses of each model and benchmark in the report, the worst first."""
 
@@ -139,7 +140,10 @@ def report(opened: Opened, folder: Path) -> dict[str, Any]:
         "comparisons": [],
         "findings": [],
         "usage": {
-            name: {"role": "judge" if name.startswith("judge ") else "model", **count}
+            name: {
+                "role": "judge" if name.startswith("judge ") else "model",
+                **{key: count.get(key) for key in _USAGE},
+            }
             for name, count in sorted(records.usage.items())
         },
     }

@@ -24,8 +24,14 @@ def fence(text: str) -> str:
         left_out = len(text) - MAX_CHARS
         head, tail = text[: MAX_CHARS - _KEPT_END], text[-_KEPT_END:]
         text = f"{head}\n[... {left_out} characters left out ...]\n{tail}"
-    text = text.encode("utf-8", "replace").decode("utf-8")
-    return _CLASS.sub("CLASS ", _MARK.sub("＃＃", _TAG.sub("‹", text)))  # noqa: RUF001 - look-alikes on purpose
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode("utf-8")
+    # Look before searching: nearly all texts hold none of these.
+    if "<" in text:
+        text = _TAG.sub("‹", text)  # noqa: RUF001 - a look-alike on purpose
+    if "#" in text:
+        text = _MARK.sub("＃＃", text)  # noqa: RUF001 - as above
+    return _CLASS.sub("CLASS ", text) if "CLASS" in text else text
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
