@@ -145,7 +145,7 @@ class Run:
         """
         async with AsyncExitStack() as stack:
             for endpoint in [*self._endpoints, *(j.endpoint for j in self._judges if j.endpoint)]:
-                await stack.enter_async_context(endpoint.running())
+                await stack.enter_async_context(endpoint.running(at_once=not self._done.responses))
             async with asyncio.TaskGroup() as group:
                 for endpoint in self._endpoints:
                     group.create_task(self._one_model(endpoint, stop))

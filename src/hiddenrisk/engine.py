@@ -120,19 +120,32 @@ class Endpoint:
         self._active: dict[asyncio.Timeout, tuple[float, float]] = {}
         self._worked = 0
         self._given_up = 0
+        self._started = False
+        self._starting = asyncio.Lock()
 
     @asynccontextmanager
-    async def running(self) -> AsyncGenerator[None]:
-        """Start the model, watch over its calls, and close it at the end."""
-        watch: asyncio.Task[None] | None = None
+    async def running(self, *, at_once: bool = True) -> AsyncGenerator[None]:
+        """Start the model, watch over its calls, and close it at the end.
+
+        Args:
+            at_once: start before the first call rather than at it. A run that is all
+                there already then needs no endpoint.
+        """
+        self._starting = asyncio.Lock()
+        watch = asyncio.create_task(self._watch())
         try:
-            await self.model.start()
-            watch = asyncio.create_task(self._watch())
+            if at_once:
+                await self._start()
             yield
         finally:
-            if watch is not None:
-                watch.cancel()
+            watch.cancel()
             await self.model.close()
+
+    async def _start(self) -> None:
+        async with self._starting:
+            if not self._started:
+                await self.model.start()
+                self._started = True
 
     async def call(self, call: Call) -> Served:
         """Call until it works, or cannot.
@@ -141,11 +154,15 @@ class Endpoint:
             CallError: it failed for good.
             UsageError: no call to this endpoint can work.
         """
+        if not self._started:
+            await self._start()
         start = time.monotonic()
+        hangs = 0
         for number in itertools.count(1):
             try:
-                served = await self._try(call, number)
+                served = await self._try(call, number, hangs)
             except CallError as error:
+                hangs += isinstance(error.__cause__, TimeoutError)
                 wait_s = self._wait_s(error, number, time.monotonic() - start)
                 if wait_s is None:
                     self._give_up(error)
@@ -156,14 +173,14 @@ class Endpoint:
                 return served
         raise AssertionError  # pragma: no cover - the loop has no end of its own
 
-    async def _try(self, call: Call, number: int) -> Served:
+    async def _try(self, call: Call, number: int, hangs: int) -> Served:
         await self.limiter.acquire()
         begun = time.monotonic()
         timeout_s = self._policy.timeout_s
         try:
             async with asyncio.timeout(timeout_s) as scope:
                 # A call that was given up as hung before is given twice the time.
-                self._active[scope] = (begun, 2.0 ** (number - 1))
+                self._active[scope] = (begun, 2.0**hangs)
                 try:
                     reply = await self.model.generate(call)
                 finally:
@@ -198,12 +215,14 @@ class Endpoint:
     def _give_up(self, error: CallError) -> None:
         """Count a call that failed for good; stop the run when none can work."""
         self._given_up += 1
-        hopeless = self._given_up >= _HOPELESS or error.fatal
-        if hopeless and self._worked == 0:
-            raise UsageError(
-                f"{self.model.label} answers no call: {error}. Check the model id, the key and "
-                "the address; what was finished is kept, and the same command resumes"
-            ) from error
+        if self._worked or not (error.fatal or self._given_up >= _HOPELESS):
+            return
+        advice = (
+            "The endpoint is overloaded or out of order; try later, or with --concurrency lower"
+            if error.overload
+            else "Check the model id, the key and the address"
+        )
+        raise UsageError(f"{self.model.label} answers no call: {error}. {advice}") from error
 
     async def _watch(self) -> None:
         """Give up calls that hang, judged by how long the others take."""

@@ -50,6 +50,7 @@ def manifest_of(opened: Opened) -> dict[str, Any]:
             for b in opened.benchmarks
             for d in b.data
         ],
+        "unverified": opened.unverified,
         "settings": {
             k: str(v) if isinstance(v, Path) else v
             for k, v in msgspec.structs.asdict(opened.settings).items()
@@ -80,15 +81,19 @@ def claim(folder: Path, manifest: dict[str, Any]) -> None:
     Raises:
         StoreError: it belongs to another plan, holds other files, or cannot be written.
     """
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is a file; --out names a directory")
     path = folder / RUN
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            _same_plan(path, manifest)
-        elif any((folder / name).exists() for name in (RESPONSES, VERDICTS, FAILURES)):
+        files = [folder / name for name in (RESPONSES, VERDICTS, FAILURES)]
+        if not any(f.exists() and f.stat().st_size for f in files):
+            return
+        if not path.exists():
             raise StoreError(
                 f"{folder} holds records but no {RUN}; choose another --out, or move them away"
             )
+        _same_plan(path, manifest)
     except OSError as error:
         raise cannot_write(folder, error) from error
 

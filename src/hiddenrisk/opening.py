@@ -43,6 +43,12 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
         """The parts that are judged."""
         return [p for p in Part if self.plan.parts in ("both", p.value)]
 
+    @property
+    def unverified(self) -> list[str]:
+        """Which data are not the pinned ones, and why."""
+        found = [d.warning for b in self.benchmarks for d in b.data]
+        return sorted({w for w in found if w})
+
     def protocols(self, benchmark: Loaded) -> tuple[Protocol, ...]:
         """The headline's protocol, then the others.
 

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -69,15 +70,17 @@ async def _until_stopped(run: Run, say: Callable[[str], None]) -> bool:
     work = asyncio.create_task(_grouped(run, stop))
     loop = asyncio.get_running_loop()
 
-    def interrupt() -> None:
-        if stop.is_set():
+    def interrupt(*, at_once: bool) -> None:
+        if stop.is_set() or at_once:
+            stop.set()
             work.cancel()
         else:
             stop.set()
             say("stopping: waiting for the calls in flight (Ctrl-C again drops them)")
 
     for sign in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(sign, interrupt)
+        # Who sends SIGTERM will not wait for a model to finish thinking.
+        loop.add_signal_handler(sign, partial(interrupt, at_once=sign is signal.SIGTERM))
     try:
         await work
     except asyncio.CancelledError:
@@ -134,7 +137,7 @@ def report(opened: Opened, folder: Path) -> dict[str, Any]:
         "hiddenrisk": __version__,
         "created": now(),
         "command": opened.command,
-        "unverified": _unverified(opened),
+        "unverified": opened.unverified,
         "judges": {j.label: {"spec": j.spec, "kind": _kind(j)} for j in opened.judges},
         "models": models,
         "comparisons": [],
@@ -155,11 +158,6 @@ def report(opened: Opened, folder: Path) -> dict[str, Any]:
 
 def _kind(judge: Judge) -> str:
     return "llm" if judge.endpoint else "rules"
-
-
-def _unverified(opened: Opened) -> list[str]:
-    found = [d.warning for b in opened.benchmarks for d in b.data]
-    return sorted({w for w in found if w})
 
 
 def _examples(
