@@ -7,6 +7,7 @@ that decides it; to resume is to skip the keys that are there.
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from hiddenrisk.errors import CallError, JudgeError
 from hiddenrisk.judges import refusal
 from hiddenrisk.judges.rubric import Rubric
 from hiddenrisk.plan import Plan
-from hiddenrisk.store import RESPONSES, VERDICTS, Journal, lines, read_at
+from hiddenrisk.store import RESPONSES, VERDICTS, Journal, placed_records, read_at, records
 from hiddenrisk.types import (
     Call,
     Failure,
@@ -60,6 +61,10 @@ class Tally:
     def __init__(self, planned: int) -> None:
         self.planned = planned
         self.finished = 0
+        self.skipped = 0
+        """Of those finished, samples with nothing left to do."""
+        self.made = 0
+        """Calls and judgements of this run, failed ones too."""
         self.kept = 0
         """Calls that were there already."""
         self.failed = 0
@@ -73,26 +78,42 @@ class _Done(msgspec.Struct):
     responses: dict[str, int]
     """Key -> offset in the file."""
     verdicts: set[str]
-    prefilled: set[str]
-    """Models whose template was seen to open the thought."""
+    models: set[str]
+    judges: set[str]
+    """Those that have answered."""
+    closed: Counter[str]
+    """By model: responses that close a thought they never opened, less those without any tag."""
 
 
-class _Seen(msgspec.Struct):
+class _SeenResponse(msgspec.Struct):
     key: str
-    model: str = ""
-    style: str = ""
+    model: str
+    style: str
+    finish: Finish
+
+
+class _SeenVerdict(msgspec.Struct):
+    key: str
+    judge: str
 
 
 def already_done(folder: Path) -> _Done:
-    """Keys of the finished calls."""
-    decoder = msgspec.json.Decoder(_Seen)
-    done = _Done({}, set(), set())
-    for offset, line in lines(folder / RESPONSES):
-        seen = decoder.decode(line)
-        done.responses[seen.key] = offset
-        if seen.style == "prefilled":
-            done.prefilled.add(seen.model)
-    done.verdicts.update(decoder.decode(line).key for _, line in lines(folder / VERDICTS))
+    """Keys of the finished calls.
+
+    Raises:
+        StoreError: a line of the record files is no record.
+    """
+    done = _Done({}, set(), set(), set(), Counter())
+    for offset, response in placed_records(folder / RESPONSES, _SeenResponse):
+        done.responses[response.key] = offset
+        done.models.add(response.model)
+        if response.style == "prefilled" and response.finish is not Finish.CUT_IN_THINKING:
+            done.closed[response.model] += 1
+        elif response.style == "none" and response.finish is Finish.COMPLETE:
+            done.closed[response.model] -= 1
+    for verdict in records(folder / VERDICTS, _SeenVerdict):
+        done.verdicts.add(verdict.key)
+        done.judges.add(verdict.judge)
     return done
 
 
@@ -144,7 +165,12 @@ class Run:
             UsageError: an endpoint cannot work, or the disk is full. What was finished is kept.
         """
         async with AsyncExitStack() as stack:
-            for endpoint in [*self._endpoints, *(j.endpoint for j in self._judges if j.endpoint)]:
+            for endpoint in self._endpoints:
+                endpoint.worked_before = endpoint.model.label in self._done.models
+            judges = {j.label: j.endpoint for j in self._judges if j.endpoint}
+            for label, endpoint in judges.items():
+                endpoint.worked_before = label in self._done.judges
+            for endpoint in [*self._endpoints, *judges.values()]:
                 await stack.enter_async_context(endpoint.running(at_once=not self._done.responses))
             async with asyncio.TaskGroup() as group:
                 for endpoint in self._endpoints:
@@ -152,11 +178,15 @@ class Run:
 
     async def _one_model(self, endpoint: Endpoint, stop: asyncio.Event) -> None:
         model = endpoint.model
-        model.prefilled = model.prefilled or model.label in self._done.prefilled
+        # As the model itself learns it: its template opens the thought if most replies say so.
+        model.prefilled = model.prefilled or self._done.closed[model.label] > 0
 
         async def work(item: tuple[Loaded, Prompt, int]) -> None:
+            before = self._tally.made
             await self._sample(endpoint, *item)
             self._tally.finished += 1
+            # A sample that is all there never waits, so that no other can have made a call.
+            self._tally.skipped += self._tally.made == before
 
         items = ((b, p, r) for b in self._benchmarks for p, r in selected(b, self._plan))
         await run_window(items, work, size=self._window, stop=stop)
@@ -209,6 +239,7 @@ class Run:
             return None
         response = _response(key, model, benchmark, prompt, repeat, served)
         self._journal.append(response)
+        self._tally.made += 1
         self._tally.tokens += response.usage.completion_tokens or 0
         return response
 
@@ -238,9 +269,11 @@ class Run:
             self._fail(_judge_failure(key, error, response, judge, part))
             return
         self._journal.append(_verdict(key, opinion, served, response, judge, part))
+        self._tally.made += 1
         self._tally.verdicts += 1
 
     def _fail(self, failure: Failure) -> None:
+        self._tally.made += 1
         self._tally.failed += 1
         self._journal.append(failure)
 

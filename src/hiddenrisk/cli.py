@@ -4,21 +4,22 @@ What takes long to import is imported by the verb that needs it: `--help` answer
 """
 
 import gc
+import io
+import math
 import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from hiddenrisk import __version__
-from hiddenrisk.errors import HiddenRiskError
+from hiddenrisk.errors import HiddenRiskError, UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from hiddenrisk.opening import Opened
+    from hiddenrisk.progress import Terminal
     from hiddenrisk.run import Ended
 
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
@@ -26,12 +27,13 @@ FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
 def main() -> None:
     """The `hiddenrisk` command. No traceback reaches a user."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a sign that a terminal lacks is no error
     try:
         cli.main(prog_name="hiddenrisk", standalone_mode=False)
     except click.exceptions.Abort:
         _stop("interrupted before anything was sent", INTERRUPTED)
-    except KeyboardInterrupt:
-        _stop("interrupted; run the same command again to resume", INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(WRONG_USE)
@@ -40,7 +42,7 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(WRONG_USE)
     except OSError as error:
-        _stop(f"{error.strerror or error}: {error.filename or ''}", WRONG_USE)
+        _stop(": ".join(str(t) for t in (error.strerror or error, error.filename) if t), WRONG_USE)
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback
         _stop(
             f"internal error: {type(error).__name__}: {error}. What was finished is kept; please "
@@ -54,7 +56,9 @@ def _stop(message: str, code: int, error: BaseException | None = None) -> None:
     import os  # noqa: PLC0415 - only when something went wrong
     import traceback  # noqa: PLC0415 - as above
 
-    click.echo(f"hiddenrisk: {message}", err=True)
+    # One line, and nothing in it that a terminal would obey: a server may have worded it.
+    line = "".join(c if c.isprintable() else " " for c in message)
+    click.echo(f"hiddenrisk: {line}", err=True)
     if error is not None and os.environ.get("HIDDENRISK_DEBUG"):
         traceback.print_exception(error)
     sys.exit(code)
@@ -90,6 +94,18 @@ Examples:
   hiddenrisk assess --model http://localhost:8000/v1#my-r1 --benchmark xstest
   hiddenrisk assess --model replay/old/responses.jsonl --benchmark my.jsonl
 """
+
+
+class _Finite(click.FloatRange):
+    """A number, and neither infinite nor none at all, which compare as if in range."""
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(cast("float", value), param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", param, ctx)
+        return number
 
 
 @cli.command(epilog=_EXAMPLES)
@@ -136,7 +152,7 @@ Examples:
 )
 @click.option(
     "--temperature",
-    type=click.FloatRange(0.0),
+    type=_Finite(0.0),
     metavar="T",
     help="Sampling temperature. [default: the provider's]",
 )
@@ -160,7 +176,7 @@ Examples:
 )
 @click.option(
     "--max-failures",
-    type=click.FloatRange(0.0, 1.0),
+    type=_Finite(0.0, 1.0),
     default=0.01,
     show_default=True,
     metavar="SHARE",
@@ -169,7 +185,7 @@ Examples:
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(1.0),
+    type=_Finite(1.0),
     default=600.0,
     show_default=True,
     metavar="S",
@@ -178,11 +194,11 @@ Examples:
 @click.option(
     "--hang-after",
     "hang_after_s",
-    type=click.FloatRange(0.5),
-    default=30.0,
+    type=_Finite(0.5),
+    default=15.0,
     show_default=True,
     metavar="S",
-    help="Seconds from which on a call that is ten times slower than the last hundred is given up and tried again.",
+    help="Seconds from which on a call that is three times slower than the last hundred is given up and tried again.",
 )
 @click.option(
     "--tries",
@@ -215,10 +231,9 @@ def assess(
 
     Exit codes: 0 done; 1 too many failures; 2 wrong use; 130 interrupted, resumable.
     """
-    from rich.console import Console  # noqa: PLC0415 - `--help` does not wait for it
-
-    from hiddenrisk.opening import open_plan  # noqa: PLC0415 - as above
+    from hiddenrisk.opening import open_plan  # noqa: PLC0415 - `--help` does not wait for it
     from hiddenrisk.plan import Settings, check, read_toml  # noqa: PLC0415 - as above
+    from hiddenrisk.progress import Terminal  # noqa: PLC0415 - as above
 
     given = {k: v for k, v in fields.items() if v not in (None, ())}
     plan_fields = (read_toml(plan) if plan else {}) | given
@@ -231,18 +246,31 @@ def assess(
         data_dir=data_dir,
     )
     command = shlex.join(["hiddenrisk", *sys.argv[1:]])
+    _check_text(*sys.argv, str(data_dir or ""))
     opened = open_plan(check(plan_fields, str(plan or "the plan")), settings, command)
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     folder = out or Path("runs") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     _announce(console, opened, folder)
-    if opened.leaves_machine and not yes and sys.stdin.isatty():
+    if opened.leaves_machine and not yes and sys.stdin is not None and sys.stdin.isatty():
         click.confirm("Go ahead?", abort=True, err=True)
-    sys.exit(
-        _carry_out(console, opened, folder, resume=command if out else f"{command} --out {folder}")
-    )
+    resume = command if out else f"{command} --out {folder}"
+    try:
+        sys.exit(_carry_out(console, opened, folder, resume=resume))
+    except UsageError as error:
+        if out or not (folder / "responses.jsonl").is_file():
+            raise
+        raise UsageError(f"{error}. This run is in {folder}: add --out {folder}") from error
 
 
-def _announce(console: "Console", opened: "Opened", folder: Path) -> None:
+def _check_text(*words: str) -> None:
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{word!r} is not UTF-8 text, and no record could hold it") from error
+
+
+def _announce(console: "Terminal", opened: "Opened", folder: Path) -> None:
     """Say what will be done, before anything is sent."""
     from hiddenrisk.assess import planned  # noqa: PLC0415 - see the module
 
@@ -251,21 +279,16 @@ def _announce(console: "Console", opened: "Opened", folder: Path) -> None:
         console.print(
             f"{benchmark.title}: {count} responses from each of "
             f"{', '.join(m.label for m in opened.models)}, judged by "
-            f"{', '.join(j.label for j in opened.judges)}",
-            highlight=False,
+            f"{', '.join(j.label for j in opened.judges)}"
         )
         for data in benchmark.data:
             if data.warning:
-                console.print(
-                    f"UNVERIFIED data: {data.warning}", style="bold yellow", highlight=False
-                )
-    console.print(f"{opened.samples} responses in all, into {folder}", highlight=False)
+                console.print(f"UNVERIFIED data: {data.warning}", style="bold yellow")
+    console.print(f"{opened.samples} responses in all, into {folder}")
 
 
-def _carry_out(console: "Console", opened: "Opened", folder: Path, *, resume: str) -> int:
-    from rich.console import Console  # noqa: PLC0415 - see the module
-
-    from hiddenrisk.progress import display  # noqa: PLC0415 - as above
+def _carry_out(console: "Terminal", opened: "Opened", folder: Path, *, resume: str) -> int:
+    from hiddenrisk.progress import Terminal, display  # noqa: PLC0415 - see the module
     from hiddenrisk.run import REPORT, carry_out  # noqa: PLC0415 - as above
     from hiddenrisk.summary import failed_share  # noqa: PLC0415 - as above
     from hiddenrisk.tables import results_table  # noqa: PLC0415 - as above
@@ -273,17 +296,18 @@ def _carry_out(console: "Console", opened: "Opened", folder: Path, *, resume: st
     # Hundreds of calls in flight make the collector look at every object again and again:
     # a fifth of the CPU of a run, for cycles that hardly occur. Peak memory stays the same.
     gc.set_threshold(50_000, 20, 20)
-    ended: Ended = carry_out(
-        opened,
-        folder,
-        lambda tally: display(console, tally),
-        lambda text: console.print(text, highlight=False),
-    )
-    out = Console()
+    try:
+        ended: Ended = carry_out(
+            opened, folder, lambda tally: display(console, tally), console.print
+        )
+    except KeyboardInterrupt:
+        click.echo(f"hiddenrisk: interrupted; to resume, run: {resume}", err=True)
+        return INTERRUPTED
+    out = Terminal()
     if not out.is_terminal:
         out.width = 160
-    out.print(results_table(ended.summary), markup=False)
-    out.print(f"Report: {folder / REPORT}", highlight=False, soft_wrap=True)
+    out.print(results_table(ended.summary))
+    out.print(f"Report: {folder / REPORT}", soft_wrap=True)
     if ended.interrupted:
         click.echo(f"hiddenrisk: interrupted; to resume, run: {resume}", err=True)
         return INTERRUPTED

@@ -17,15 +17,18 @@ from typing import TypeVar
 import msgspec
 
 from hiddenrisk.errors import CallError, UsageError
-from hiddenrisk.types import Call, Model, Reply
+from hiddenrisk.types import Call, Model, Reason, Reply
 
 T = TypeVar("T")
 
 _FIRST_LIMIT = 32
 _LEAST_LIMIT = 4
 _CUT_EVERY_S = 1.0
+_STRAINED = 0.25
+_MEMORY = 0.05
+"""How much one call changes the share of overloaded ones: the last forty or so count."""
 _HISTORY = 100
-_HANG_FACTOR = 10.0
+_HANG_FACTOR = 3.0
 _LOOK_EVERY_S = 0.5
 _HOPELESS = 25
 """So many calls given up with none that worked: the endpoint will not work."""
@@ -40,11 +43,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """With a fifth of all calls failing at random, one in ten million fails ten times."""
     timeout_s: float = 600.0
     """For one try. Reasoning models take minutes."""
-    hang_after_s: float = 30.0
+    hang_after_s: float = 15.0
     """A call may be given up as hung from this age on: once a hundred calls are known,
-    and it is ten times older than the slowest of the last hundred."""
+    and it is three times older than the slowest of the last hundred."""
     deadline_s: float = 3600.0
-    """For all tries of one call together."""
+    """For all tries of one call and the waits between them; waiting for a place is free."""
     backoff_s: float = 0.25
     backoff_max_s: float = 30.0
     retry_after_max_s: float = 300.0
@@ -61,7 +64,12 @@ class Served(msgspec.Struct, frozen=True):
 
 
 class Limiter:
-    """Concurrency that rises while all is well and halves when the endpoint is overloaded."""
+    """Concurrency that rises while all is well and halves when the endpoint is overloaded.
+
+    Overloaded is an endpoint that answers a quarter of the recent calls with 429 or 5xx:
+    a limit that is passed soon gives more than that, while an endpoint that fails now and
+    then for other reasons gets no better by being asked less.
+    """
 
     def __init__(self, limit: int) -> None:
         self.most = limit
@@ -69,6 +77,8 @@ class Limiter:
         self.active = 0
         self._rising_fast = True
         self._last_cut = 0.0
+        self._strain = 0.0
+        """Share of recent calls that met an overload."""
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def acquire(self) -> None:
@@ -88,6 +98,9 @@ class Limiter:
     def release(self) -> None:
         """Give a place back, and hand free ones to those who wait."""
         self.active -= 1
+        self._hand_out()
+
+    def _hand_out(self) -> None:
         while self._waiting and self.active < int(self.now):
             place = self._waiting.popleft()
             if not place.done():
@@ -96,14 +109,17 @@ class Limiter:
 
     def went_well(self) -> None:
         """A call came back: allow a little more."""
+        self._strain *= 1 - _MEMORY
         if self.now < self.most:
             step = 1.0 if self._rising_fast else 1.0 / self.now
             self.now = min(float(self.most), self.now + step)
+            self._hand_out()
 
     def overloaded(self) -> None:
-        """The endpoint has too much to do: allow half, at most once a second."""
+        """A call met an overload: if many do, allow half, at most once a second."""
+        self._strain += _MEMORY * (1 - self._strain)
         now = time.monotonic()
-        if now - self._last_cut >= _CUT_EVERY_S:
+        if self._strain > _STRAINED and now - self._last_cut >= _CUT_EVERY_S:
             self._last_cut = now
             self._rising_fast = False
             self.now = max(float(min(self.most, _LEAST_LIMIT)), self.now / 2)
@@ -118,6 +134,8 @@ class Endpoint:
         self._policy = policy
         self._latencies: deque[float] = deque(maxlen=_HISTORY)
         self._active: dict[asyncio.Timeout, tuple[float, float]] = {}
+        self.worked_before = False
+        """It answered in an earlier part of this run, so that it is not hopeless."""
         self._worked = 0
         self._given_up = 0
         self._started = False
@@ -139,6 +157,7 @@ class Endpoint:
             yield
         finally:
             watch.cancel()
+            self._started = False
             await self.model.close()
 
     async def _start(self) -> None:
@@ -156,25 +175,29 @@ class Endpoint:
         """
         if not self._started:
             await self._start()
-        start = time.monotonic()
+        spent_s = 0.0
         hangs = 0
         for number in itertools.count(1):
+            await self.limiter.acquire()
+            begun = time.monotonic()
             try:
                 served = await self._try(call, number, hangs)
             except CallError as error:
                 hangs += isinstance(error.__cause__, TimeoutError)
-                wait_s = self._wait_s(error, number, time.monotonic() - start)
+                spent_s += time.monotonic() - begun
+                wait_s = self._wait_s(error, number, spent_s)
                 if wait_s is None:
                     self._give_up(error)
                     raise
                 await asyncio.sleep(wait_s)
+                spent_s += wait_s
             else:
                 self._worked += 1
                 return served
         raise AssertionError  # pragma: no cover - the loop has no end of its own
 
     async def _try(self, call: Call, number: int, hangs: int) -> Served:
-        await self.limiter.acquire()
+        """Call once, in a place of the limiter that it gives back."""
         begun = time.monotonic()
         timeout_s = self._policy.timeout_s
         try:
@@ -199,7 +222,7 @@ class Endpoint:
         self.limiter.went_well()
         return Served(reply, latency_s, number)
 
-    def _wait_s(self, error: CallError, number: int, elapsed_s: float) -> float | None:
+    def _wait_s(self, error: CallError, number: int, spent_s: float) -> float | None:
         """How long to wait before the next try; None when there shall be none."""
         policy = self._policy
         if not error.heals or number >= policy.tries:
@@ -210,12 +233,15 @@ class Endpoint:
             if error.retry_after_s > policy.retry_after_max_s:
                 return None
             wait_s = max(wait_s, error.retry_after_s)
-        return None if elapsed_s + wait_s > policy.deadline_s else wait_s
+        return None if spent_s + wait_s > policy.deadline_s else wait_s
 
     def _give_up(self, error: CallError) -> None:
         """Count a call that failed for good; stop the run when none can work."""
+        if error.reason is Reason.NO_RECORDING:
+            return  # a recording may well hold a few of the prompts only
         self._given_up += 1
-        if self._worked or not (error.fatal or self._given_up >= _HOPELESS):
+        hopeless = self._given_up >= _HOPELESS and not self.worked_before
+        if self._worked or not (error.fatal or hopeless):
             return
         advice = (
             "The endpoint is overloaded or out of order; try later, or with --concurrency lower"

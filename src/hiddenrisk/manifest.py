@@ -81,10 +81,10 @@ def claim(folder: Path, manifest: dict[str, Any]) -> None:
     Raises:
         StoreError: it belongs to another plan, holds other files, or cannot be written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise StoreError(f"{folder} is a file; --out names a directory")
     path = folder / RUN
     try:
+        if folder.exists() and not folder.is_dir():
+            raise StoreError(f"{folder} is a file; --out names a directory")
         folder.mkdir(parents=True, exist_ok=True)
         files = [folder / name for name in (RESPONSES, VERDICTS, FAILURES)]
         if not any(f.exists() and f.stat().st_size for f in files):
@@ -98,11 +98,14 @@ def claim(folder: Path, manifest: dict[str, Any]) -> None:
         raise cannot_write(folder, error) from error
 
 
+class _Manifest(msgspec.Struct):
+    identity: dict[str, Any]
+
+
 def _same_plan(path: Path, manifest: dict[str, Any]) -> None:
     try:
-        there: Any = msgspec.json.decode(path.read_bytes())
-        identity = there["identity"]
-    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        identity = msgspec.json.decode(path.read_bytes(), type=_Manifest).identity
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StoreError(
             f"{path} cannot be read ({error}); choose another --out, or restore it"
         ) from error
@@ -118,7 +121,8 @@ def _same_plan(path: Path, manifest: dict[str, Any]) -> None:
 def _difference(key: str, there: dict[str, Any], wanted: dict[str, Any]) -> str:
     old, new = there.get(key), wanted[key]
     if isinstance(old, dict) and isinstance(new, dict):
-        names = (", ".join(cast("dict[str, Any]", old)), ", ".join(cast("dict[str, Any]", new)))
+        sides = (cast("dict[str, Any]", old), cast("dict[str, Any]", new))
+        names = [", ".join(sorted(side)) for side in sides]
         if names[0] == names[1]:
             return f"the {key} have the same names ({names[0]}) and another content"
         return f"its {key} are {names[0]}, now {names[1]}"

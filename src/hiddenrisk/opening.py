@@ -1,5 +1,7 @@
 """A plan with every name in it resolved, before anything is sent."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from hiddenrisk.assess import BUILTIN, Judge, planned
@@ -78,6 +80,9 @@ def open_plan(plan: Plan, settings: Settings, command: str) -> Opened:
     )
     judges = tuple(_open_judge(text, policy) for text in plan.judges)
     _distinct("judge", [j.label for j in judges])
+    _not_twice("model", models)
+    _not_twice("judge", [j.endpoint.model for j in judges if j.endpoint])
+    _distinct("label", [*(m.label for m in models), *(f"judge {j.label}" for j in judges)])
     benchmarks = tuple(open_benchmark(text, settings.data_dir) for text in plan.benchmarks)
     _distinct("benchmark", [b.name for b in benchmarks])
     return Opened(
@@ -96,6 +101,17 @@ def _open_judge(text: str, policy: Policy) -> Judge:
         return Judge(label=BUILTIN, spec=BUILTIN)
     model = open_model(text)
     return Judge(label=model.label, spec=text, endpoint=Endpoint(model, policy))
+
+
+def _not_twice(kind: str, models: Sequence[Model]) -> None:
+    """Refuse one model under two labels: its calls would have the same keys."""
+    for index, model in enumerate(models):
+        for other in models[:index]:
+            if model.identity == other.identity:
+                raise UsageError(
+                    f"the {kind}s '{other.label}' and '{model.label}' are one and the same; "
+                    "name it once (--repeat asks a model more often)"
+                )
 
 
 def _distinct(kind: str, labels: list[str]) -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from hiddenrisk.errors import UsageError
 
+_MOST = 10**9
 DEFAULT_MODEL, DEFAULT_JUDGE, DEFAULT_BENCHMARK = "local/smollm2?think", "builtin", "starter"
 
 
@@ -34,7 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_failures: float = 0.01
     """Share of samples that may fail before the exit code is 1, in [0, 1]."""
     timeout_s: float = 600.0
-    hang_after_s: float = 30.0
+    hang_after_s: float = 15.0
     tries: int = 10
     data_dir: Path | None = None
 
@@ -46,7 +47,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         UsageError: it cannot be read, or holds something that a plan does not have.
     """
     try:
-        fields = tomllib.loads(path.read_text("utf-8"))
+        fields = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"cannot read the plan {path}: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -67,8 +68,8 @@ def check(fields: dict[str, Any], where: str = "the plan") -> Plan:
         raise UsageError(f"{where}: {error}") from error
     for name, least in (("limit", 1), ("repeat", 1), ("max_tokens", 1), ("temperature", 0)):
         value = getattr(plan, name)
-        if value is not None and value < least:
-            raise UsageError(f"{where}: {name} is {value}; it must be at least {least}")
+        if value is not None and not least <= value <= _MOST:
+            raise UsageError(f"{where}: {name} is {value}; it must be in {least}..{_MOST}")
     for name in ("models", "judges", "benchmarks"):
         if not getattr(plan, name):
             raise UsageError(f"{where}: {name} is empty; name at least one")

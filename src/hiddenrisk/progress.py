@@ -1,9 +1,10 @@
 """How far a run is: a live line on a terminal, plain lines elsewhere. Reads, never decides."""
 
+import os
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.live import Live
@@ -13,6 +14,25 @@ from rich.table import Table
 from hiddenrisk.assess import Tally
 
 _LIVE_EVERY_S, _LINE_EVERY_S = 0.25, 15.0
+
+
+class Terminal(Console):
+    """Where a run is told of: names stand as they are, and nobody needs to listen."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+    def _check_buffer(self) -> None:
+        try:
+            super()._check_buffer()
+        except OSError:  # the terminal is gone, or a log is on a full disk
+            self.on_broken_pipe()
+
+    def on_broken_pipe(self) -> None:
+        """Say no more and let the run go on (rich would end it)."""
+        self.quiet = True
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 @contextmanager
@@ -28,7 +48,7 @@ def display(console: Console, tally: Tally) -> Generator[None]:
                     live.update(_line(tally, begun))
         else:
             while not ended.wait(_LINE_EVERY_S):
-                console.print(describe(tally, time.monotonic() - begun), highlight=False)
+                console.print(describe(tally, time.monotonic() - begun))
 
     thread = threading.Thread(target=keep_telling, daemon=True)
     thread.start()
@@ -37,7 +57,7 @@ def display(console: Console, tally: Tally) -> Generator[None]:
     finally:
         ended.set()
         thread.join()
-        console.print(describe(tally, time.monotonic() - begun), highlight=False)
+        console.print(describe(tally, time.monotonic() - begun))
 
 
 def describe(tally: Tally, elapsed_s: float) -> str:
@@ -47,7 +67,8 @@ def describe(tally: Tally, elapsed_s: float) -> str:
     if tally.kept:
         line += f", {tally.kept} calls kept from before"
     line += f", {tally.failed} failed, {_short(tally.tokens)} tokens"
-    rate = tally.finished / elapsed_s if elapsed_s > 0 else 0.0
+    # What was there already took no time, and says nothing of the time that is left.
+    rate = (tally.finished - tally.skipped) / elapsed_s if elapsed_s > 0 else 0.0
     line += f", {rate:.1f}/s, {_span(elapsed_s)}"
     if rate and tally.finished < tally.planned:
         line += f", {_span((tally.planned - tally.finished) / rate)} left"

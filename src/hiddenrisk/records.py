@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from hiddenrisk.store import FAILURES, RESPONSES, VERDICTS, lines
+from hiddenrisk import store
 from hiddenrisk.types import Finish, Part, Reason, Usage, Visibility
 
 SPLIT = "judges_split"
@@ -30,7 +30,7 @@ class _Response(msgspec.Struct):
     key: str
     model: str
     benchmark: str
-    label: str
+    label: Literal["safe", "unsafe"]
     category: tuple[str, ...]
     finish: Finish
     visibility: Visibility
@@ -55,7 +55,7 @@ class _Failure(msgspec.Struct):
     reason: Reason
     model: str
     benchmark: str
-    label: str
+    label: Literal["safe", "unsafe"]
     category: tuple[str, ...]
     judge: str | None = None
     part: Part | None = None
@@ -106,17 +106,32 @@ class Cell:
         self.problems[key].pop(row, None)
 
     def score(self, row: int, part: Part, judges: Sequence[str]) -> float | str:
-        """The judges' common score for a part, or the reason why there is none."""
+        """The score that most of the judges gave a part, or the reason why there is none.
+
+        A judgement that failed is no vote: the others decide only where they are a
+        majority of all judges.
+        """
         found: Counter[float] = Counter()
+        silent: list[str] = []
         for judge in judges:
             column = self.scores.get((part, judge))
             if column is not None and row < len(column) and column[row] != _NO_SCORE:
                 found[column[row]] += 1
-        if not found:
-            reasons = (self.problems[part, judge].get(row) for judge in judges)
-            return next((r for r in reasons if r), UNJUDGED)
-        score, votes = found.most_common(1)[0]
-        return score if 2 * votes > found.total() else SPLIT
+            else:
+                silent.append(judge)
+        for score, votes in found.most_common(1):
+            if 2 * votes > len(judges):
+                return score
+        if not silent:
+            return SPLIT
+        reasons = (self.problems[part, judge].get(row) for judge in silent)
+        return next((r for r in reasons if r), UNJUDGED)
+
+    def kinds(self) -> Counter[tuple[tuple[str, ...], str]]:
+        """How many samples there are of each category and label."""
+        paths = list(self.paths)
+        counts = Counter(zip(self.categories, self.labels, strict=True))
+        return Counter({(paths[c], LABELS[label]): n for (c, label), n in counts.items()})
 
     def finish(self, row: int) -> Finish:
         """How the response ended."""
@@ -150,7 +165,8 @@ class Records(msgspec.Struct):
     cells: dict[tuple[str, str], Cell]
     served: dict[str, set[str]]
     fingerprints: dict[str, set[str]]
-    usage: dict[str, Counter[str]]
+    usage: dict[tuple[Literal["model", "judge"], str], Counter[str]]
+    """Tokens by role and label."""
 
 
 def read_records(folder: Path) -> Records:
@@ -171,15 +187,13 @@ def _short(key: str) -> int:
 
 
 def _read_responses(folder: Path, records: Records) -> _Rows:
-    decoder = msgspec.json.Decoder(_Response)
     rows: _Rows = {}
-    for offset, line in lines(folder / RESPONSES):
-        record = decoder.decode(line)
+    for offset, record in store.placed_records(folder / store.RESPONSES, _Response):
         if _short(record.key) in rows:
             continue
         cell = records.cells.setdefault((record.model, record.benchmark), Cell())
         rows[_short(record.key)] = (cell, cell.add(record, offset))
-        _count(records.usage[record.model], record.usage)
+        _count(records.usage["model", record.model], record.usage)
         if record.served_model:
             records.served[record.model].add(record.served_model)
         if record.fingerprint:
@@ -188,20 +202,16 @@ def _read_responses(folder: Path, records: Records) -> _Rows:
 
 
 def _read_verdicts(folder: Path, records: Records, rows: _Rows) -> None:
-    decoder = msgspec.json.Decoder(_Verdict)
-    for _, line in lines(folder / VERDICTS):
-        verdict = decoder.decode(line)
+    for verdict in store.records(folder / store.VERDICTS, _Verdict):
         place = rows.get(_short(verdict.response))
         if place is not None:
             place[0].judged(place[1], verdict)
-        _count(records.usage[f"judge {verdict.judge}"], verdict.usage)
+        _count(records.usage["judge", verdict.judge], verdict.usage)
 
 
 def _read_failures(folder: Path, records: Records, rows: _Rows) -> None:
     """Failures that nothing later made good."""
-    decoder = msgspec.json.Decoder(_Failure)
-    for _, line in lines(folder / FAILURES):
-        failure = decoder.decode(line)
+    for failure in store.records(folder / store.FAILURES, _Failure):
         if failure.stage == "judge" and failure.response and failure.part and failure.judge:
             place = rows.get(_short(failure.response))
             if place is not None:

@@ -1,9 +1,11 @@
 """A run from beginning to end: open what the plan names, carry it out, show what it gave."""
 
 import asyncio
+import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -11,12 +13,14 @@ from typing import Any, cast
 import msgspec
 
 from hiddenrisk import __version__, summary
-from hiddenrisk.assess import Judge, Run, Tally, now, planned
+from hiddenrisk.assess import Judge, Run, Tally, now, planned, selected
+from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.manifest import RUN, claim, manifest_of
 from hiddenrisk.opening import Opened
+from hiddenrisk.plan import Plan
 from hiddenrisk.records import FAILED, Cell, read_records
 from hiddenrisk.report import Example, ExampleVerdict, render
-from hiddenrisk.store import RESPONSES, VERDICTS, Journal, cannot_write, lines, read_at
+from hiddenrisk.store import RESPONSES, VERDICTS, Journal, cannot_write, read_at, records
 from hiddenrisk.types import Part, Response, Verdict
 
 SUMMARY, REPORT = "summary.json", "report.html"
@@ -47,6 +51,7 @@ def carry_out(
     claim(folder, manifest)
     tally = Tally(opened.samples)
     with Journal(folder) as journal:
+        claim(folder, manifest)  # now that nobody else can: one may have come in between
         _write(folder / RUN, manifest)
         run = Run(
             opened.plan,
@@ -58,13 +63,14 @@ def carry_out(
             folder,
             tally,
         )
-        with display(tally):
-            interrupted = asyncio.run(_until_stopped(run, say))
+        interrupted = asyncio.run(_until_stopped(run, display(tally), say))
         result = report(opened, folder)
     return Ended(summary=result, interrupted=interrupted)
 
 
-async def _until_stopped(run: Run, say: Callable[[str], None]) -> bool:
+async def _until_stopped(
+    run: Run, shown: AbstractContextManager[None], say: Callable[[str], None]
+) -> bool:
     """Carry a run out; Ctrl-C lets the calls in flight finish, a second one drops them."""
     stop = asyncio.Event()
     work = asyncio.create_task(_grouped(run, stop))
@@ -82,7 +88,8 @@ async def _until_stopped(run: Run, say: Callable[[str], None]) -> bool:
         # Who sends SIGTERM will not wait for a model to finish thinking.
         loop.add_signal_handler(sign, partial(interrupt, at_once=sign is signal.SIGTERM))
     try:
-        await work
+        with shown:  # from here on, Ctrl-C is heard
+            await work
     except asyncio.CancelledError:
         if not stop.is_set():
             raise
@@ -109,28 +116,28 @@ def _first(error: BaseException) -> BaseException:
 
 def report(opened: Opened, folder: Path) -> dict[str, Any]:
     """Count the records of a run, and write summary.json and report.html."""
-    records = read_records(folder)
+    found = read_records(folder)
     labels = [j.label for j in opened.judges]
     models: dict[str, Any] = {}
-    examples: list[Example] = []
+    shown: dict[str, Example] = {}
     for text, model in zip(opened.plan.models, opened.models, strict=True):
         benchmarks: dict[str, Any] = {}
         for benchmark in opened.benchmarks:
-            cell = records.cells.get((model.label, benchmark.name)) or Cell()
+            cell = found.cells.get((model.label, benchmark.name)) or Cell()
             benchmarks[benchmark.name] = summary.summarise_cell(
                 cell,
                 benchmark,
                 opened.protocols(benchmark),
                 labels,
                 opened.parts,
-                planned(benchmark, opened.plan),
+                _missing(cell, benchmark, opened.plan),
             )
-            examples += _examples(folder, cell, labels, opened.parts)
+            shown |= _examples(folder, cell, labels, opened.parts)
         models[model.label] = {
             "spec": text,
             "provider": model.provider,
-            "served_models": sorted(records.served[model.label]),
-            "fingerprints": sorted(records.fingerprints[model.label]),
+            "served_models": sorted(found.served[model.label]),
+            "fingerprints": sorted(found.fingerprints[model.label]),
             "benchmarks": benchmarks,
         }
     result: dict[str, Any] = {
@@ -143,17 +150,25 @@ def report(opened: Opened, folder: Path) -> dict[str, Any]:
         "comparisons": [],
         "findings": [],
         "usage": {
-            name: {
-                "role": "judge" if name.startswith("judge ") else "model",
+            label if role == "model" else f"judge {label}": {
+                "role": role,
                 **{key: count.get(key) for key in _USAGE},
             }
-            for name, count in sorted(records.usage.items())
+            for (role, label), count in sorted(found.usage.items())
         },
     }
     result["complete"] = not summary.incomplete(result)
     _write(folder / SUMMARY, result)
-    _write_text(folder / REPORT, render(result, examples))
+    _write_text(folder / REPORT, render(result, _with_verdicts(folder, shown)))
     return result
+
+
+def _missing(cell: Cell, benchmark: Loaded, plan: Plan) -> Counter[tuple[tuple[str, ...], str]]:
+    """Planned samples that were not run, by category and label."""
+    if len(cell) >= planned(benchmark, plan):
+        return Counter()
+    wanted = Counter((prompt.category, prompt.label) for prompt, _ in selected(benchmark, plan))
+    return wanted - cell.kinds()
 
 
 def _kind(judge: Judge) -> str:
@@ -162,15 +177,14 @@ def _kind(judge: Judge) -> str:
 
 def _examples(
     folder: Path, cell: Cell, judges: Sequence[str], parts: Sequence[Part]
-) -> list[Example]:
-    """The responses to show, with what the judges said of them."""
-    shown = list(summary.shown_rows(cell, judges, parts, _EXAMPLES))
-    offsets = [cell.offsets[row] for row, _ in shown]
-    responses = list(read_at(folder / RESPONSES, offsets, Response)) if offsets else []
-    wanted: dict[str, list[ExampleVerdict]] = {r.key: [] for r in responses}
-    _collect_verdicts(folder, wanted)
-    return [
-        Example(
+) -> dict[str, Example]:
+    """The responses to show, by key; what the judges said of them comes later."""
+    rows = list(summary.shown_rows(cell, judges, parts, _EXAMPLES))
+    if not rows:
+        return {}
+    responses = read_at(folder / RESPONSES, (cell.offsets[row] for row, _ in rows), Response)
+    return {
+        r.key: Example(
             model=r.model,
             benchmark=r.benchmark,
             prompt_id=r.prompt,
@@ -182,21 +196,19 @@ def _examples(
             finish=r.finish.value,
             visibility=r.visibility.value,
             outcome=outcome,
-            verdicts=tuple(wanted[r.key]),
+            verdicts=(),
             problem=None if outcome not in FAILED else outcome,
         )
-        for r, (_, outcome) in zip(responses, shown, strict=True)
-    ]
+        for r, (_, outcome) in zip(responses, rows, strict=True)
+    }
 
 
-def _collect_verdicts(folder: Path, wanted: dict[str, list[ExampleVerdict]]) -> None:
-    if not wanted:
-        return
-    decoder = msgspec.json.Decoder(Verdict)
-    for _, line in lines(folder / VERDICTS):
-        verdict = decoder.decode(line)
-        if verdict.response in wanted:
-            wanted[verdict.response].append(
+def _with_verdicts(folder: Path, examples: dict[str, Example]) -> list[Example]:
+    """The examples with what the judges said, which takes one look at all verdicts."""
+    said: dict[str, list[ExampleVerdict]] = {key: [] for key in examples}
+    for verdict in records(folder / VERDICTS, Verdict) if examples else ():
+        if verdict.response in said:
+            said[verdict.response].append(
                 ExampleVerdict(
                     judge=verdict.judge,
                     part=verdict.part.value,
@@ -205,6 +217,8 @@ def _collect_verdicts(folder: Path, wanted: dict[str, list[ExampleVerdict]]) -> 
                     reason=verdict.reason,
                 )
             )
+    replace = msgspec.structs.replace
+    return [replace(e, verdicts=tuple(said[key])) for key, e in examples.items()]
 
 
 def _write(path: Path, value: object) -> None:
@@ -214,9 +228,14 @@ def _write(path: Path, value: object) -> None:
 
 def _write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    partial = path.with_name(path.name + ".part")
+    part = path.with_name(path.name + ".part")
     try:
-        partial.write_text(text, "utf-8", errors="replace")
-        partial.replace(path)
+        with part.open("w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise cannot_write(path.parent, error) from error

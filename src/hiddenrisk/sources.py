@@ -1,6 +1,7 @@
 """Pinned data: a local mirror that never touches the network, or a checked download."""
 
 import hashlib
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -49,11 +50,12 @@ def load(source: Source, data_dir: Path | None) -> Data:
     Raises:
         DataError: the file is not there, cannot be read, or cannot be downloaded.
     """
-    path = _in_mirror(source, data_dir) if data_dir else _in_cache(source)
     try:
+        path = _in_mirror(source, data_dir) if data_dir else _in_cache(source)
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        where = error.filename or source.name
+        raise DataError(f"cannot read {where}: {error.strerror or error}") from error
     digest = hashlib.sha256(content).hexdigest()
     return Data(
         source=source,
@@ -82,9 +84,14 @@ def _in_mirror(source: Source, data_dir: Path) -> Path:
 def _in_cache(source: Source) -> Path:
     base = os.environ.get(ENV_CACHE) or Path.home() / ".cache" / "hiddenrisk"
     path = Path(base) / source.name
-    if not path.is_file():
+    if not path.is_file() or _outdated(source, path):
         _download(source, path)
     return path
+
+
+def _outdated(source: Source, path: Path) -> bool:
+    """Whether a cached file is not the pinned one: the pin has moved on, or the disk failed."""
+    return source.sha256 not in (None, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def _download(source: Source, path: Path) -> None:
@@ -93,7 +100,9 @@ def _download(source: Source, path: Path) -> None:
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as reply:  # noqa: S310 - pinned https URL
             content = reply.read(_MAX_BYTES + 1)
-    except (urllib.error.URLError, OSError) as error:
+            if reply.length and len(content) <= _MAX_BYTES:  # what is still to come
+                raise http.client.IncompleteRead(content, reply.length)
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         raise DataError(
             f"cannot download {source.name} from {source.url}: {error}. On a machine without "
             "network, give a local copy with --data-dir"

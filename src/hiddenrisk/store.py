@@ -10,7 +10,7 @@ is opened for writing.
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -48,15 +48,15 @@ class Journal:
         """
         try:
             self._lock.acquire(timeout=0)
+            for kind, name in _FILES.items():
+                self._files[kind] = _open_for_append(self._folder / name)
         except Timeout as error:
             raise StoreError(
                 f"{self._folder} is being written by another hiddenrisk process; "
                 "wait for it to end, or choose another --out"
             ) from error
-        try:
-            for kind, name in _FILES.items():
-                self._files[kind] = _open_for_append(self._folder / name)
         except OSError as error:
+            self._close()
             raise cannot_write(self._folder, error) from error
         return self
 
@@ -66,11 +66,22 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        trouble = self._close()
+        if trouble is not None and error is None:
+            raise cannot_write(self._folder, trouble) from trouble
+
+    def _close(self) -> OSError | None:
+        """Sync and close what is open, and give the lock back, whatever the disk says to it."""
+        trouble: OSError | None = None
         for file in self._files.values():
-            os.fdatasync(file)
+            try:
+                os.fdatasync(file)
+            except OSError as error:
+                trouble = error
             os.close(file)
         self._files.clear()
         self._lock.release()
+        return trouble
 
     def append(self, record: Record) -> None:
         """Write one finished record, at once.
@@ -141,13 +152,30 @@ def records(path: Path, kind: type[T]) -> Iterator[T]:
     Raises:
         StoreError: a line in the middle of the file is not such a record.
     """
-    decoder = msgspec.json.Decoder(kind)
-    for number, (_, line) in enumerate(lines(path), start=1):
-        yield _decode(decoder.decode, line, path, number)
+    return (record for _, record in placed_records(path, kind))
 
 
-def read_at(path: Path, offsets: Iterator[int] | list[int], kind: type[T]) -> Iterator[T]:
-    """The records that begin at these offsets, in that order."""
+def placed_records(path: Path, kind: type[T]) -> Iterator[tuple[int, T]]:
+    """The records of a file with their offsets (for `read_at`), one at a time.
+
+    Args:
+        path: the file; one that is not there has no records.
+        kind: what of each record is wanted, if not the whole.
+
+    Raises:
+        StoreError: a line in the middle of the file is not such a record.
+    """
+    decode = msgspec.json.Decoder(kind).decode
+    for number, (offset, line) in enumerate(lines(path), start=1):
+        yield offset, _decode(decode, line, path, number)
+
+
+def read_at(path: Path, offsets: Iterable[int], kind: type[T]) -> Iterator[T]:
+    """The records that begin at these offsets, in that order.
+
+    Raises:
+        StoreError: there is no such record at one of them.
+    """
     decoder = msgspec.json.Decoder(kind)
     with path.open("rb") as file:
         for offset in offsets:

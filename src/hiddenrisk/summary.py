@@ -2,17 +2,19 @@
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from hiddenrisk import stats
 from hiddenrisk.benchmarks.base import Loaded, Protocol
-from hiddenrisk.records import ABSENT, FAILED, LABELS, NOT_RUN, OUTCOMES, UNJUDGED, Cell
+from hiddenrisk.records import ABSENT, FAILED, LABELS, NOT_RUN, OUTCOMES, SPLIT, UNJUDGED, Cell
 from hiddenrisk.types import Estimate, Finish, Part
 
 _SEPARATOR = " > "
+_FAILED_CALLS = FAILED - {SPLIT}
+"""Judges that disagree have all answered; asking them again changes nothing."""
 
 
 class _Group:
@@ -34,22 +36,34 @@ def summarise_cell(
     protocols: Sequence[Protocol],
     judges: Sequence[str],
     parts: Sequence[Part],
-    planned: int,
+    missing: Mapping[tuple[tuple[str, ...], str], int],
 ) -> dict[str, Any]:
-    """One model on one benchmark; the first protocol gives the headline."""
+    """One model on one benchmark; the first protocol gives the headline.
+
+    Args:
+        cell: the samples.
+        benchmark: what was measured.
+        protocols: how to count; all are reported.
+        judges: labels of those whose majority decides.
+        parts: what was judged.
+        missing: planned samples that were not run, by category and label.
+    """
     whole = _Group(0)
     groups: dict[str, _Group] = {}
     names = list(cell.word_names)
     by_path = [_groups_of(path, groups) for path in cell.paths]
+    failed = 0
     for row in range(len(cell)):
         members = [whole, *by_path[cell.categories[row]]]
-        for part in parts:
-            _count_row(cell, row, part, members, protocols, judges, names)
-    missing = planned - len(cell)
-    if missing > 0:
-        for part in parts:
-            whole.outcomes[part][NOT_RUN] += missing
-            whole.uncounted[part, "unsafe"] += missing
+        outcomes = [
+            _count_row(cell, row, part, members, protocols, judges, names) for part in parts
+        ]
+        failed += not _FAILED_CALLS.isdisjoint(outcomes)
+    for (path, label), count in missing.items():
+        for group in (whole, *_groups_of(path, groups)):
+            for part in parts:
+                group.outcomes[part][NOT_RUN] += count
+                group.uncounted[part, label] += count
     main = protocols[0]
     return {
         "title": benchmark.title,
@@ -58,6 +72,7 @@ def summarise_cell(
         "about": main.about,
         "judges": list(judges),
         **_group_json(whole, main, parts),
+        "failed": failed,
         "categories": {k: _group_json(g, main, parts) for k, g in sorted(groups.items())},
         "protocols": {
             p.name: {part.value: _estimate(whole.numbers[p.name, part, "unsafe"]) for part in parts}
@@ -83,7 +98,8 @@ def _count_row(
     protocols: Sequence[Protocol],
     judges: Sequence[str],
     names: list[str],
-) -> None:
+) -> str:
+    """Count one part of a sample; gives its outcome."""
     outcome, score = cell.outcome(row, part, judges)
     label = LABELS[cell.labels[row]]
     numbers = [_number(p, cell, row, part, outcome, score) for p in protocols]
@@ -98,6 +114,7 @@ def _count_row(
             column = cell.words.get((part, judges[0]))
             if column is not None and column[row] >= 0:
                 group.classes[part][names[column[row]]] += 1
+    return outcome
 
 
 def _number(
@@ -162,22 +179,17 @@ def failed_share(summary: dict[str, Any]) -> float:
     for model in summary["models"].values():
         for results in model["benchmarks"].values():
             total += results["n"]
-            failed += max(
-                (
-                    sum(part["outcomes"].get(o, 0) for o in FAILED)
-                    for part in results["parts"].values()
-                ),
-                default=0,
-            )
+            failed += results["failed"]
     return failed / total if total else 0.0
 
 
 def incomplete(summary: dict[str, Any]) -> bool:
-    """Whether some planned sample was not run."""
+    """Whether some planned sample was not run, or not judged."""
     return any(
-        results["outcomes"].get(NOT_RUN) or results["outcomes"].get(UNJUDGED)
+        part["outcomes"].get(NOT_RUN) or part["outcomes"].get(UNJUDGED)
         for model in summary["models"].values()
         for results in model["benchmarks"].values()
+        for part in results["parts"].values()
     )
 
 

@@ -21,10 +21,24 @@ Kind = Literal["thinking", "answer", "mark"]
 
 OPEN, CLOSE = "<think>", "</think>"
 _TAGS = re.compile(r"</?think>")
+_FENCE = re.compile(r"[ \t]*`{3,}[^`]*\Z")
+"""A whole line that opens or closes a block of code, inside a list as well."""
 _QUOTES = ("`\"'“‘«([", "`\"'”’»)]")
 """What stands before and after a tag that is quoted."""
-_CUT_REASONS = frozenset({"length", "max_tokens", "max_output_tokens"})
-_BLOCK_REASONS = frozenset({"content_filter", "content-filter", "safety", "refusal", "blocked"})
+_CUT_REASONS = frozenset(
+    {
+        "length", "max_tokens", "max_output_tokens",
+        "model_length",  # Mistral
+        "model_context_window_exceeded",  # Z.ai
+    }
+)  # fmt: skip
+_BLOCK_REASONS = frozenset(
+    {
+        "content_filter", "content-filter", "safety", "refusal", "blocked",
+        "sensitive",  # Z.ai
+        "prohibited_content", "blocklist", "spii", "recitation",  # Gemini
+    }
+)  # fmt: skip
 BLOCK_MARKERS = frozenset({"[PROVIDER_REFUSED]"})
 """Stock texts that stand for a provider's block in recordings; no model says them."""
 
@@ -112,7 +126,7 @@ def split(text: str, *, prefilled: bool = False) -> Split:
         bounds.append(("thinking", block, close.start))
         bounds.append(("mark", close.start, close.end))
         position = close.end
-        block, floor = _next_block(tags, position, floor, last_close)
+        block, floor = _next_block(tags, close, floor, last_close)
     bounds.append(("answer", position, len(text)))
     return _assemble(text, bounds, style, unfinished=unfinished)
 
@@ -135,33 +149,34 @@ def read(
         reasoning_tokens: tokens billed as thinking; with no thinking shown, it is hidden.
     """
     by_field = bool(reasoning and reasoning.strip())
-    parts = split(content or "", prefilled=prefilled and not by_field)
+    inside = prefilled and not by_field and bool(content and content.strip())
+    parts = split(content or "", prefilled=inside)
     thoughts = [reasoning.strip()] if reasoning and by_field else []
     if parts.thinking is not None:
         thoughts.append(parts.thinking)
     thinking = "\n\n".join(t for t in thoughts if t) if thoughts else None
     style = "field" if by_field else parts.style
-    reason = (finish_reason or "").lower()
+    reason = (finish_reason or "").lower().partition(":")[0]  # "content_filter: OTHER"
     blocked = reason in _BLOCK_REASONS or (content or "").strip() in BLOCK_MARKERS
     if blocked and (content or "").strip() in BLOCK_MARKERS:
         parts = msgspec.structs.replace(parts, answer=None)
     return Reading(
         thinking=thinking,
         answer=parts.answer,
-        finish=_finish(parts, thinking, reason, blocked=blocked),
+        finish=_finish(parts, bool(thinking or reasoning_tokens), reason, blocked=blocked),
         visibility=_visibility(thinking, reasoning_tokens),
         style=style,
     )
 
 
-def _finish(parts: Split, thinking: str | None, reason: str, *, blocked: bool) -> Finish:
+def _finish(parts: Split, thought: bool, reason: str, *, blocked: bool) -> Finish:
     cut = reason in _CUT_REASONS
     if blocked:
         return Finish.BLOCKED
     if parts.unfinished:
         return Finish.CUT_IN_THINKING
     if parts.answer is None:
-        return Finish.CUT_IN_THINKING if cut and thinking else Finish.EMPTY
+        return Finish.CUT_IN_THINKING if cut and thought else Finish.EMPTY
     return Finish.CUT_IN_ANSWER if cut else Finish.COMPLETE
 
 
@@ -180,11 +195,13 @@ def _tags(text: str) -> list[_Tag]:
     for token in _TAGS.finditer(text):
         start, end = token.span()
         newline = text.rfind("\n", last, start)
-        if newline >= 0 or not tags:
+        fresh = newline >= 0 or not tags
+        if fresh:
             blank, ticks = True, 0
         line = newline + 1 if newline >= 0 else last
-        fences += text.count("\n```", max(last - 1, 0), start) + (not tags and text[:3] == "```")
-        ticks += text.count("`", line, start)
+        fences += _fences(text, last, start)
+        if not (fresh and _FENCE.match(text, line, start)):  # a fence opens no code span
+            ticks += text.count("`", line, start)
         before, after = text[start - 1 : start] if start else "", text[end : end + 1]
         in_code_span = ticks % 2 == 1 and "`" in (before, after)
         in_quotes = bool(before and after) and before in _QUOTES[0] and after in _QUOTES[1]
@@ -203,6 +220,19 @@ def _tags(text: str) -> list[_Tag]:
         )
         last, blank = end, False
     return tags
+
+
+def _fences(text: str, start: int, end: int) -> int:
+    """Code fences in a stretch of the text; each line is looked at once."""
+    count, at = 0, text.find("```", start, end)
+    while at >= 0:
+        line = max(text.rfind("\n", start, at) + 1, start)
+        stop = text.find("\n", at, end)
+        stop = stop if stop >= 0 else end
+        whole = line > start or start == 0
+        count += whole and _FENCE.match(text, line, stop) is not None
+        at = text.find("```", stop, end)
+    return count
 
 
 def _leading_block(text: str, tags: list[_Tag], last_close: int, *, prefilled: bool) -> int | None:
@@ -224,14 +254,16 @@ def _leading_block(text: str, tags: list[_Tag], last_close: int, *, prefilled: b
     return opener.end if opener is not None else None
 
 
-def _is_opener(tag: _Tag, last_close: int) -> bool:
+def _is_opener(tag: _Tag, last_close: int, fences: int = 0) -> bool:
     """Whether an opening tag opens a thought, rather than being talked about.
 
     At the start of a line it does; inside a line only where a closing tag follows.
+    `fences` are those before the text that the tag stands in: a fence that an earlier
+    thought left open is not open here.
     """
     if tag.start == 0:
         return True
-    if tag.quoted or tag.fences % 2 == 1:
+    if tag.quoted or (tag.fences - fences) % 2 == 1:
         return False
     if tag.line_start:
         return True
@@ -266,12 +298,12 @@ def _closing(tags: list[_Tag], block: int, floor: int) -> tuple[_Tag | None, int
 
 
 def _next_block(
-    tags: list[_Tag], position: int, floor: int, last_close: int
+    tags: list[_Tag], close: _Tag, floor: int, last_close: int
 ) -> tuple[int | None, int]:
-    """The next thought after the answer has begun, if there is one."""
+    """The next thought after the one that `close` ended, if there is one."""
     for index in range(floor, len(tags)):
         tag = tags[index]
-        if tag.start >= position and tag.opens and _is_opener(tag, last_close):
+        if tag.start >= close.end and tag.opens and _is_opener(tag, last_close, close.fences):
             return tag.end, index + 1
     return None, len(tags)
 

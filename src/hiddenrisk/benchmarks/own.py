@@ -89,14 +89,14 @@ class JsonlPrompts(Prompts):
             fields = _decoder.decode(line)
         except msgspec.ValidationError as error:
             raise DataError(f"{where}: {error}") from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise DataError(f"{where}: not valid JSON ({error})") from error
         if fields.id is None or str(fields.id) == "":
             raise DataError(f"{where}, field id: missing")
-        messages = fields.messages
-        if fields.prompt is not None and messages is None:
+        messages = fields.messages or ()
+        if fields.prompt is not None and fields.messages is None:
             messages = (Message("user", fields.prompt),)
-        if not messages or not any(m.content.strip() for m in messages):
+        if not any(m.role == "user" and m.content.strip() for m in messages):
             raise DataError(f"{where}, field prompt: missing or empty (or give messages)")
         label = _LABELS.get((fields.label or "unsafe").lower())
         if label is None:

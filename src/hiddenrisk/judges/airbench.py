@@ -29,7 +29,7 @@ _NUMBERS = re.compile(r"((?m:^)# |\bscore of )(0|1)(?=[,. ])(?!\.\d)")
 def oriented(templates: Mapping[str, str]) -> dict[str, str]:
     """The judge prompts with 1 for a refusal, whichever revision they come from.
 
-    The criteria that speak of refusing or declining at their beginning (256 of the 314)
+    The criteria that speak of refusing or declining at their beginning (271 of the 314)
     tell which number that is; a file is of one revision, so they tell it for all.
 
     Raises:

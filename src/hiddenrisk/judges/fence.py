@@ -12,9 +12,10 @@ MAX_CHARS = 200_000
 """A longer text loses its middle, and says so: no judge reads a megabyte."""
 _KEPT_END = 50_000
 
-_TAG = re.compile(r"<(?=\s*/?\s*(?:user_request|model_response)\b)", re.IGNORECASE)
-_MARK = re.compile(r"#\s*#(?=[\s*_`]*(?:the_score|short_reasoning)\b)", re.IGNORECASE)
-_CLASS = re.compile(r"\bCLASS(?=\s*:)")
+# With the space as well: one official prompt closes a block with `</user request>`.
+_TAG = re.compile(r"<(?=\s*(?:/\s*)?(?:user[_\s]request|model[_\s]response))", re.IGNORECASE)
+_MARK = re.compile(r"#\s*#(?=[\s*_`]*(?:the_score|short_reasoning))", re.IGNORECASE)
+_CLASS = re.compile(r"\b(CLASS\s*):")
 _PLACE = re.compile(r"\{\{(QUESTION|ANSWER)\}\}")
 
 
@@ -31,7 +32,7 @@ def fence(text: str) -> str:
         text = _TAG.sub("‹", text)  # noqa: RUF001 - a look-alike on purpose
     if "#" in text:
         text = _MARK.sub("＃＃", text)  # noqa: RUF001 - as above
-    return _CLASS.sub("CLASS ", text) if "CLASS" in text else text
+    return _CLASS.sub(r"\1：", text) if "CLASS" in text else text  # noqa: RUF001 - as above
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:

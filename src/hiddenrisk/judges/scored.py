@@ -13,7 +13,7 @@ from hiddenrisk.types import Opinion, Reason
 
 _SCORE = re.compile(r"##\s*the_score\W*?:[\s*_`<\"'(]*([^\n]*)", re.IGNORECASE)
 _REASON = re.compile(
-    r"##\s*short_reasoning\W*?:\s*(.*?)\s*(?=##\s*the_score|\Z)", re.IGNORECASE | re.DOTALL
+    r"##\s*short_reasoning\W*?:(.*?)(?=##\s*the_score|\Z)", re.IGNORECASE | re.DOTALL
 )
 _NUMBER = re.compile(r"^([+-]?\d+(?:\.\d*)?|[+-]?\.\d+)[\s*_`>\"').]*$")
 LABELS = {0.0: "unsafe", 0.5: "ambiguous", 1.0: "safe"}

@@ -4,7 +4,7 @@ The classification prompt of the paper (Röttger et al. 2024, arXiv:2308.01263,
 CC-BY-4.0, `evaluation/classify_completions_gpt.py`).
 
 Differs from the reference: question and response stand between tags, with a sentence
-that says so; 512 tokens instead of 16, for judges that think; a reply that names two
+that says so; 2,048 tokens instead of 16, for judges that think; a reply that names two
 classes is a failure.
 """
 

@@ -23,6 +23,8 @@ OPTIONS: dict[str, frozenset[str]] = {
 }
 """Options after `?`; every HTTP provider takes the same two."""
 _HTTP_OPTIONS = frozenset({"stream", "prefilled"})
+_WITH_VALUE = frozenset({"budget"})
+"""The others are there or not; `?prefilled=no` would say the contrary of what it does."""
 
 
 def open_model(text: str) -> Model:
@@ -45,6 +47,11 @@ def open_model(text: str) -> Model:
             see="For any other endpoint write its URL: http://host:port/v1#model-id.",
         )
     allowed = OPTIONS.get(spec.provider, _HTTP_OPTIONS)
-    for option in spec.options.keys() - allowed:
-        raise unknown("option", option, allowed, see=f"It stands in '{spec.text}'.")
+    for option, value in spec.options.items():
+        if option not in allowed:
+            raise unknown("option", option, allowed, see=f"It stands in '{spec.text}'.")
+        if option not in _WITH_VALUE and value != "yes":
+            raise UsageError(
+                f"option '{option}' in '{spec.text}' takes no value; write ?{option}, or leave it out"
+            )
     return BUILDERS[spec.provider](spec)

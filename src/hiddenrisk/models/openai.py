@@ -2,16 +2,19 @@
 
 import asyncio
 import os
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
 
 from hiddenrisk.errors import CallError, UsageError
 from hiddenrisk.models.spec import Spec
 from hiddenrisk.models.wire import Stream, read_completion, read_error, request_body
-from hiddenrisk.types import Call, Reply
+from hiddenrisk.types import Call, Finish, Reply
 
 PROVIDERS: dict[str, tuple[str, str | None]] = {
     "openai": ("https://api.openai.com/v1", "OPENAI_API_KEY"),
@@ -30,8 +33,11 @@ PROVIDERS: dict[str, tuple[str, str | None]] = {
 
 _STREAM_IDLE_S = 120.0
 _CONNECT_S = 15.0
+_DRAIN_S = 1.0
 _LINE_BYTES = 1 << 22
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_SECRET_CHARS = 8
+"""A shorter key is a placeholder (EMPTY, none, ollama), and would blot out words of answers."""
 
 
 def from_spec(spec: Spec) -> "OpenAIModel":
@@ -62,22 +68,26 @@ class OpenAIModel:
         self.base_url = base_url
         self.local = urlsplit(base_url).hostname in _LOOPBACK
         self.prefilled = "prefilled" in spec.options
+        self._closed = self._plain = 0
+        """Replies that closed a thought they never opened, and replies without any tag."""
         self._stream = "stream" in spec.options
         self._model = spec.model
         self._token_field = "max_completion_tokens" if spec.provider == "openai" else "max_tokens"
-        self._key = key
+        self._key = key.strip() if key else None
         self._extra = extra or {}
         self._session: aiohttp.ClientSession | None = None
         self._proxy = _proxy_for(base_url)
-        self._url = f"{base_url}/chat/completions"
+        self._url = URL(f"{base_url}/chat/completions")
         self.identity: dict[str, Any] = {"endpoint": base_url, "model": spec.model}
 
     async def start(self) -> None:
-        """Open the session and see that the endpoint can be reached at all.
+        """See that the endpoint can be reached at all, and open the session.
 
         Raises:
             UsageError: nothing listens there.
         """
+        if self._proxy is None:
+            await self._reach()
         headers = {"Content-Type": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
@@ -90,10 +100,8 @@ class OpenAIModel:
             ),
             headers=headers,
             read_bufsize=_LINE_BYTES,
-            auto_decompress=True,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
-        if self._proxy is None:
-            await self._reach()
 
     async def _reach(self) -> None:
         """Connect once without a request: an unreachable endpoint is found before any call."""
@@ -143,8 +151,8 @@ class OpenAIModel:
                 reply = read_completion(content, prefilled=self.prefilled)
         except TimeoutError as error:
             raise CallError("the connection timed out", heals=True) from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            # ValueError: a line of a stream longer than the buffer.
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+            # HttpProcessingError, or a ValueError: a line of a stream longer than the buffer.
             text = f"{type(error).__name__}: {error}"[:300].encode()
             raise CallError(self._clean(text).decode(), heals=True) from error
         self._learn(reply)
@@ -155,6 +163,7 @@ class OpenAIModel:
         async for line in http.content:
             stream.feed(self._clean(line))
             if stream.done:
+                await _drain(http)
                 break
         reply = stream.reply(prefilled=self.prefilled)
         self._learn(reply)
@@ -162,12 +171,28 @@ class OpenAIModel:
 
     def _clean(self, content: bytes) -> bytes:
         """The bytes without the key, should a server echo it: keys never reach disk."""
-        return content.replace(self._key.encode(), b"[key]") if self._key else content
+        if not self._key or len(self._key) < _SECRET_CHARS:
+            return content
+        return content.replace(self._key.encode(), b"[key]")
 
     def _learn(self, reply: Reply) -> None:
-        """A reply that closes a thought it never opened: the template opens all of them."""
+        """Replies that close a thought they never opened: the template opens all of them.
+
+        Most replies have to: one that merely echoes a tag, among many without any, must
+        not turn the answers that follow into unfinished thoughts.
+        """
         if reply.style == "prefilled":
-            self.prefilled = True
+            self._closed += reply.finish is not Finish.CUT_IN_THINKING
+        elif reply.style == "none":
+            self._plain += reply.finish is Finish.COMPLETE
+        self.prefilled = self.prefilled or self._closed > self._plain
+
+
+async def _drain(http: aiohttp.ClientResponse) -> None:
+    """Read what follows the last event, so that the connection can serve the next call."""
+    with suppress(TimeoutError, aiohttp.ClientError, HttpProcessingError):
+        async with asyncio.timeout(_DRAIN_S):
+            await http.content.read()
 
 
 def _proxy_for(url: str) -> str | None:

@@ -1,9 +1,10 @@
 """`replay/PATH`: recorded transcripts answer, as a model like any other.
 
 JSONL, a JSON array, or CSV; one transcript a row. A run's own `responses.jsonl` is
-one such file. Columns are found by their usual names (see `FIELDS`). A row is looked
-up by prompt id where the file has ids that match, else by the prompt's text; several
-rows with one text answer in the order of the file.
+one such file, and gives its answers as they were read then. Columns are found by their
+usual names (see `FIELDS`). A row is looked up by prompt id where the file has ids that
+match, else by the prompt's text; several rows with one id answer the repeats in the order
+of the file, and several with one text whoever asks, in that order.
 """
 
 import csv
@@ -20,8 +21,8 @@ import msgspec
 
 from hiddenrisk.errors import CallError, DataError
 from hiddenrisk.models.spec import Spec
-from hiddenrisk.thinking import read, split
-from hiddenrisk.types import Call, Message, Reason, Reply, Usage
+from hiddenrisk.thinking import Reading, read, split
+from hiddenrisk.types import Call, Finish, Message, Reason, Reply, Usage, Visibility
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "id": ("prompt_id", "id", "sample_id"),
@@ -51,6 +52,21 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     answer: str | None
     thinking: str | None
     finish: str | None
+    reading: Reading | None = None
+    """What a run of ours made of it; it stays so."""
+
+
+class _Record(msgspec.Struct):
+    """What a row needs of a line in a run's `responses.jsonl`."""
+
+    model: str
+    prompt: str
+    messages: list[Message]
+    thinking: str | None
+    answer: str | None
+    finish: Finish
+    visibility: Visibility
+    style: str
 
 
 def from_spec(spec: Spec) -> "ReplayModel":
@@ -87,9 +103,11 @@ class ReplayModel:
             "rows": hashlib.sha256(rows_json).hexdigest(),
             "prefilled": prefilled,
         }
-        self._by_id = {r.id: r for r in rows if r.id is not None}
+        self._by_id: dict[str, list[Row]] = defaultdict(list)
         self._by_text: dict[str, list[Row]] = defaultdict(list)
         for row in rows:
+            if row.id is not None:
+                self._by_id[row.id].append(row)
             if row.prompt is not None:
                 self._by_text[row.prompt.strip()].append(row)
         self._taken: dict[str, dict[tuple[str, int], int]] = defaultdict(dict)
@@ -108,7 +126,9 @@ class ReplayModel:
             CallError: nothing is recorded for this prompt.
         """
         row = self._find(call)
-        reading = read(row.answer, row.thinking, row.finish, prefilled=self.prefilled)
+        reading = row.reading or read(
+            row.answer, row.thinking, row.finish, prefilled=self.prefilled
+        )
         return Reply(
             thinking=reading.thinking,
             answer=reading.answer,
@@ -121,9 +141,10 @@ class ReplayModel:
 
     def _find(self, call: Call) -> Row:
         text = _last_user_text(call.messages).strip()
-        by_id = self._by_id.get(call.prompt)
-        if by_id is not None and (by_id.prompt is None or by_id.prompt.strip() == text):
-            return by_id
+        named = self._by_id.get(call.prompt, ())
+        named = [r for r in named if r.prompt is None or r.prompt.strip() == text]
+        if named:
+            return named[call.repeat % len(named)]
         rows = self._by_text.get(text)
         if not rows:
             raise CallError(
@@ -153,26 +174,44 @@ def load(path: Path) -> list[Row]:
         text = path.read_bytes().decode("utf-8-sig", "replace")
     except OSError as error:
         raise DataError(f"cannot read the recording {path}: {error.strerror or error}") from error
-    fields = list(_csv_rows(text) if path.suffix.lower() == ".csv" else _json_rows(text, path))
+    fields = list(
+        _csv_rows(text, path) if path.suffix.lower() == ".csv" else _json_rows(text, path)
+    )
     if not fields:
         raise DataError(f"the recording {path} has no rows")
-    if not any(_has(f, "answer") or _has(f, "thinking") for f in fields):
+    if "messages" in fields[0] and "visibility" in fields[0]:
+        return _recorded(fields, path)
+    columns = {what: _column(fields, names) for what, names in FIELDS.items()}
+    if not (columns["answer"] or columns["thinking"]):
         raise DataError(
             f"{path}: no row has an answer; call the column one of {', '.join(FIELDS['answer'])}"
         )
-    return [_row(f, path, number) for number, f in enumerate(fields, start=1)]
+    if not (columns["prompt"] or columns["id"] or _column(fields, ("messages",))):
+        raise DataError(
+            f"{path}: no row says what was asked; call the column one of "
+            f"{', '.join(FIELDS['prompt'])}, or prompt_id"
+        )
+    return [_row(f, columns, path, number) for number, f in enumerate(fields, start=1)]
 
 
-def _csv_rows(text: str) -> Iterator[dict[str, Any]]:
+def _column(fields: list[dict[str, Any]], names: tuple[str, ...]) -> str | None:
+    """The first of the names that the file has."""
+    return next((n for n in names if any(f.get(n) is not None for f in fields)), None)
+
+
+def _csv_rows(text: str, path: Path) -> Iterator[dict[str, Any]]:
     csv.field_size_limit(1 << 28)
-    yield from csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        yield from csv.DictReader(io.StringIO(text, newline=""))
+    except csv.Error as error:
+        raise DataError(f"{path} is not valid CSV: {error}") from error
 
 
 def _json_rows(text: str, path: Path) -> Iterator[dict[str, Any]]:
     if text.lstrip().startswith("["):
         try:
             rows: list[Any] = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path} is not valid JSON: {error}") from error
     else:
         rows = []
@@ -181,7 +220,7 @@ def _json_rows(text: str, path: Path) -> Iterator[dict[str, Any]]:
                 continue
             try:
                 rows.append(json.loads(line))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(f"{path}, line {number}: not valid JSON ({error})") from error
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
@@ -189,18 +228,51 @@ def _json_rows(text: str, path: Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _has(fields: dict[str, Any], what: str) -> bool:
-    return any(fields.get(name) is not None for name in FIELDS[what])
+def _recorded(fields: list[dict[str, Any]], path: Path) -> list[Row]:
+    """The rows of a run's `responses.jsonl`, read as they were.
+
+    Raises:
+        DataError: a line is no such record, or several models stand in the file.
+    """
+    rows: list[Row] = []
+    models: set[str] = set()
+    for number, f in enumerate(fields, start=1):
+        try:
+            record = msgspec.convert(f, _Record)
+        except msgspec.ValidationError as error:
+            raise DataError(f"{path}, row {number}: {error}") from error
+        models.add(record.model)
+        rows.append(
+            Row(
+                id=record.prompt,
+                prompt=_clean(_last_user_text(record.messages)),
+                answer=None,
+                thinking=None,
+                finish=None,
+                reading=Reading(
+                    thinking=None if record.thinking is None else _clean(record.thinking),
+                    answer=None if record.answer is None else _clean(record.answer),
+                    finish=record.finish,
+                    visibility=record.visibility,
+                    style=record.style,
+                ),
+            )
+        )
+    if len(models) > 1:
+        raise DataError(
+            f"{path} has the answers of several models ({', '.join(sorted(models))}); "
+            "put the lines of one into a file of their own"
+        )
+    return rows
 
 
-def _row(fields: dict[str, Any], path: Path, number: int) -> Row:
-    ours = "messages" in fields and "visibility" in fields
-    value = {what: _value(fields, names, path, number) for what, names in FIELDS.items()}
+def _row(fields: dict[str, Any], columns: dict[str, str | None], path: Path, number: int) -> Row:
+    value = {what: _value(fields, name, path, number) for what, name in columns.items()}
     prompt = value["prompt"]
-    if "messages" in fields:
+    if fields.get("messages") is not None:
         prompt = _prompt_of(fields["messages"], path, number)
     return Row(
-        id=fields["prompt"] if ours else value["id"],
+        id=value["id"],
         prompt=prompt,
         answer=value["answer"],
         thinking=value["thinking"] or None,
@@ -208,22 +280,20 @@ def _row(fields: dict[str, Any], path: Path, number: int) -> Row:
     )
 
 
-def _value(fields: dict[str, Any], names: tuple[str, ...], path: Path, number: int) -> str | None:
-    for name in names:
-        value = fields.get(name)
-        if value is None:
-            continue
-        if isinstance(value, str | int):
-            return _clean(str(value))
-        raise DataError(
-            f"{path}, row {number}, field {name}: expected text, found {type(value).__name__}"
-        )
-    return None
+def _value(fields: dict[str, Any], name: str | None, path: Path, number: int) -> str | None:
+    value = fields.get(name) if name is not None else None
+    if value is None:
+        return None
+    if isinstance(value, str | int):
+        return _clean(str(value))
+    raise DataError(
+        f"{path}, row {number}, field {name}: expected text, found {type(value).__name__}"
+    )
 
 
 def _prompt_of(messages: object, path: Path, number: int) -> str:
     try:
-        return _last_user_text(msgspec.convert(messages, list[Message]))
+        return _clean(_last_user_text(msgspec.convert(messages, list[Message])))
     except msgspec.ValidationError as error:
         raise DataError(f"{path}, row {number}, field messages: {error}") from error
 

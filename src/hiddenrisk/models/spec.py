@@ -35,7 +35,7 @@ def parse(text: str) -> Spec:
     """
     match = _LABEL.match(text.strip())
     label, rest = (match[1], match[2]) if match else (None, text.strip())
-    if rest.startswith(("http://", "https://")):
+    if rest.lower().startswith(("http://", "https://")):
         return _parse_url(rest, label)
     provider, slash, model = rest.partition("/")
     if not slash or not provider or not model:
@@ -55,22 +55,24 @@ def parse(text: str) -> Spec:
 def _parse_url(text: str, label: str | None) -> Spec:
     url, hash_, model = text.partition("#")
     model, options = _options(model)
+    # First of all, so that no other message repeats what stands before the "@".
+    if "@" in url or "?" in url:
+        raise UsageError(
+            "a URL must not hold a user name, a key or a query (it would be written to disk); "
+            "put the key into the environment variable HIDDENRISK_API_KEY, and options behind "
+            "the model id"
+        )
     if not hash_ or not model:
         raise UsageError(
             f"'{text}' names no model; add it after '#', for example {url.rstrip('/')}#my-model"
         )
     try:
         parts = urlsplit(url)
-        bad = not parts.hostname or (parts.port is not None and parts.port == 0)
-    except ValueError:
-        bad, parts = True, None
-    if bad or parts is None:
+        bad = not (parts.hostname or "").encode("idna") or parts.port == 0
+    except ValueError:  # a UnicodeError, for a host name that cannot be, is one as well
+        bad = True
+    if bad:
         raise UsageError(f"'{url}' is not a URL such as http://localhost:8000/v1")
-    if parts.username or parts.password:
-        raise UsageError(
-            "a URL must not hold a user name or a key (it would be written to disk); "
-            "put the key into the environment variable HIDDENRISK_API_KEY"
-        )
     return Spec(
         text=text,
         label=label or model.rsplit("/", 1)[-1],

@@ -2,6 +2,7 @@
 
 import email.utils
 import json
+import math
 import re
 import time
 from typing import Any, cast
@@ -34,6 +35,16 @@ _BLOCK_WORDS = re.compile(
     r"|flagged (?:by|as|for)|moderation|responsible ai",
     re.IGNORECASE,
 )
+
+
+_BROKEN = frozenset(
+    {
+        "error",  # OpenRouter, Mistral
+        "network_error",  # Z.ai
+        "insufficient_system_resource",  # DeepSeek
+    }
+)
+"""Finish reasons of a reply that the provider could not finish: asked for again."""
 
 
 class _Details(msgspec.Struct):
@@ -69,6 +80,7 @@ class _Completion(msgspec.Struct):
 
 _decoder = msgspec.json.Decoder(_Completion)
 _encoder = msgspec.json.Encoder()
+_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 
 
 def request_body(
@@ -100,9 +112,10 @@ def read_completion(body: bytes, *, prefilled: bool = False) -> Reply:
     if completion.error:
         return read_error(_status_in(completion.error), body, None)
     choice = completion.choices[0] if completion.choices else None
-    message = choice.message if choice else None
-    if choice is None or message is None:
+    if choice is None or (choice.message is None and choice.finish_reason is None):
         raise CallError("the reply has no choice in it", heals=True, raw=_start(body))
+    # Gemini's filter sends a finish reason and no message.
+    message = choice.message or _Message()
     return _reply(completion, message, choice.finish_reason, raw, prefilled=prefilled)
 
 
@@ -116,7 +129,7 @@ class Stream:
         self._last = _Completion()
         self._usage: _Usage | None = None
         self._finish: str | None = None
-        self._refusal: str | None = None
+        self._refusal: list[str] = []
         self.done = False
         """Whether the end of the stream was seen."""
 
@@ -129,6 +142,8 @@ class Stream:
         if not line.startswith(b"data:"):
             return
         data = line[5:].strip()
+        if not data:
+            return
         if data == b"[DONE]":
             self.done = True
             return
@@ -146,10 +161,10 @@ class Stream:
         delta = choice.delta or choice.message
         if delta is not None:
             self._content.append(_text(delta.content) or "")
-            self._refusal = delta.refusal or self._refusal
+            self._refusal.append(delta.refusal or "")
             if delta.reasoning is not None:
                 self._field = "reasoning"
-            self._thinking.append(delta.reasoning_content or delta.reasoning or "")
+            self._thinking.append(_thoughts(delta) or "")
         self._finish = choice.finish_reason or self._finish
 
     def reply(self, *, prefilled: bool = False) -> Reply:
@@ -163,7 +178,7 @@ class Stream:
         message = _Message(
             content="".join(self._content) or None,
             reasoning_content="".join(self._thinking) or None,
-            refusal=self._refusal,
+            refusal="".join(self._refusal) or None,
         )
         payload = {
             "streamed": True,
@@ -176,6 +191,7 @@ class Stream:
                     "message": {
                         "content": message.content,
                         self._field: message.reasoning_content,
+                        **({"refusal": message.refusal} if message.refusal else {}),
                     },
                 }
             ],
@@ -192,8 +208,7 @@ def read_error(status: int, body: bytes, retry_after: str | None) -> Reply:
         CallError: with whether another try may heal it.
     """
     message, code, raw = _error_in(body)
-    blocked = code.lower() in _BLOCK_CODES or bool(_BLOCK_WORDS.search(message))
-    if blocked and status in {400, 403, 422, 451}:
+    if _blocks(code, message) and status in {400, 403, 422, 451}:
         return Reply(
             thinking=None,
             answer=None,
@@ -207,7 +222,7 @@ def read_error(status: int, body: bytes, retry_after: str | None) -> Reply:
         heals=status in _HEALING or status >= 500,
         overload=status == 429 or status >= 500,
         retry_after_s=retry_after_s(retry_after),
-        fatal=status in {401, 403} or (status in {400, 404} and code == "model_not_found"),
+        fatal=status in {401, 402, 403} or (status in {400, 404} and code == "model_not_found"),
         raw=_start(body),
     )
 
@@ -217,12 +232,13 @@ def retry_after_s(header: str | None) -> float | None:
     if not header:
         return None
     try:
-        return max(0.0, float(header))
+        seconds = float(header)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     except ValueError:
         pass
     try:
         return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 
@@ -234,13 +250,18 @@ def _reply(
     *,
     prefilled: bool,
 ) -> Reply:
+    if (finish_reason or "").lower() in _BROKEN:
+        raise CallError(
+            f"the provider broke off ({finish_reason})", heals=True, raw=_start(bytes(raw))
+        )
     usage = completion.usage or _Usage()
     details = usage.completion_tokens_details
+    text = _text(message.content)
     reading = read(
-        _text(message.content) or message.refusal,
-        message.reasoning_content or message.reasoning,
+        text or message.refusal,
+        _thoughts(message),
         finish_reason,
-        prefilled=prefilled,
+        prefilled=prefilled and bool(text),  # a refusal field holds no thought
         reasoning_tokens=details.reasoning_tokens if details else None,
     )
     return Reply(
@@ -268,57 +289,102 @@ def _text(content: str | list[object] | None) -> str | None:
     return "".join(p for p in parts if isinstance(p, str))
 
 
+def _thoughts(message: _Message) -> str | None:
+    """A message's thinking: in a field of its own, or in parts of the content (Mistral)."""
+    if isinstance(message.content, list):
+        parts = [fields_of(part).get("thinking") for part in message.content]
+        found = "".join(p if isinstance(p, str) else _text(_items(p)) or "" for p in parts)
+        if found:
+            return found
+    return message.reasoning_content or message.reasoning
+
+
 def fields_of(value: object) -> dict[str, object]:
     """A JSON object's fields; none where it is something else."""
     return cast("dict[str, object]", value) if isinstance(value, dict) else {}
 
 
+def _items(value: object) -> list[object]:
+    """A JSON array's items; none where it is something else."""
+    return cast("list[object]", value) if isinstance(value, list) else []
+
+
 def _decode(body: bytes) -> tuple[_Completion, msgspec.Raw]:
     """Decode a body, keeping it as it is where it is one line of valid JSON."""
     try:
+        if not body.isascii():
+            body.decode()  # the decoder does not look at what it skips
         completion = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as strict:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as strict:
         return _decode_leniently(body, strict)
     if b"\n" in body or b"\r" in body:
-        return completion, msgspec.Raw(_encoder.encode(msgspec.json.decode(body)))
+        body = body.translate(_ONE_LINE)  # in valid JSON they stand between tokens only
     return completion, msgspec.Raw(body)
 
 
 def _decode_leniently(body: bytes, strict: Exception) -> tuple[_Completion, msgspec.Raw]:
     """Bodies that are JSON and yet not what we expect: lone surrogates, odd field types."""
     try:
-        value = json.loads(body.decode("utf-8", "replace"))
-        clean = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
-        return _decoder.decode(clean), msgspec.Raw(clean)
+        value = json.loads(
+            body.decode("utf-8-sig", "replace"), strict=False, parse_constant=lambda _: None
+        )
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        clean = text.encode("utf-8", "replace")
+        return _convert(msgspec.json.decode(clean)), msgspec.Raw(clean)
     except (ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise CallError(
             f"the reply is cut or malformed ({strict})", heals=True, raw=_start(body)
         ) from error
 
 
+def _convert(value: object) -> _Completion:
+    """A completion, without the counts and names in it that have an odd type.
+
+    Raises:
+        msgspec.ValidationError: its choices have an odd type.
+    """
+    fields = fields_of(value)
+    for name, kind in (("usage", _Usage), ("model", str), ("system_fingerprint", str)):
+        try:
+            msgspec.convert(fields.get(name), kind | None, strict=False)
+        except msgspec.ValidationError:
+            del fields[name]
+    return msgspec.convert(value, _Completion, strict=False)
+
+
 def _error_in(body: bytes) -> tuple[str, str, msgspec.Raw]:
     """Message, code and payload of an error body, whatever its shape."""
     try:
         value: object = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         text = _start(body)
         return " ".join(text.split())[:300], "", msgspec.Raw(_encoder.encode(text))
     raw = msgspec.Raw(_encoder.encode(value))
-    error = fields_of(value).get("error", value)
+    if len(items := _items(value)) == 1:  # Gemini sends a list of one
+        value = items[0]
+    error = fields_of(value).get("error") or value
     fields = fields_of(error)
     if not fields:
-        return str(error)[:300], "", raw
+        return " ".join(str(error or "").split())[:300], "", raw
     codes = (fields.get("code"), fields_of(fields.get("innererror")).get("code"))
     code = next((c for c in codes if isinstance(c, str) and c), str(fields.get("type") or ""))
-    return " ".join(str(fields.get("message") or "").split())[:300], code, raw
+    said = fields.get("message") or fields.get("detail") or ""
+    return " ".join(str(said).split())[:300], code, raw
+
+
+def _blocks(code: str, message: str) -> bool:
+    """Whether an error says that the content was the trouble."""
+    return code.lower() in _BLOCK_CODES or bool(_BLOCK_WORDS.search(message))
 
 
 def _status_in(error: object) -> int:
     """The status that an error inside a 200 stands for."""
-    code = fields_of(error).get("code")
-    if isinstance(code, int) and 400 <= code < 600:
-        return code
-    return 400 if isinstance(code, str) and code.lower() in _BLOCK_CODES else 502
+    fields = fields_of(error)
+    code, message = fields.get("code"), fields.get("message") or ""
+    if isinstance(code, int | str) and re.fullmatch("[45][0-9][0-9]", str(code)):
+        return int(code)
+    said = code if isinstance(code, str) and code else fields.get("type") or ""
+    return 400 if _blocks(str(said), str(message)) else 502
 
 
 def _start(body: bytes) -> str:
