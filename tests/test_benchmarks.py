@@ -116,6 +116,7 @@ def test_every_option_of_every_benchmark_can_be_chosen(shared_data: Path, name: 
         ("starter?region=china", "unknown option 'region'"),
         ("no/such/file.jsonl", "the benchmark file no/such/file.jsonl does not exist"),
         ("prompts.jsonl", "the benchmark file prompts.jsonl does not exist"),
+        ("x" * 300, "unknown benchmark 'xxx"),
     ],
 )
 def test_a_mistyped_benchmark_says_what_was_meant(typed: str, said: str) -> None:

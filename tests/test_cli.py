@@ -13,10 +13,39 @@ from pathlib import Path
 
 import pytest
 
+from hiddenrisk.cli import main
 from tests.conftest import CommandLine, Done
 from tests.servers import Ask, ChatServer, Reply, always, error
 
 REFUSAL = "I'm sorry, but I can't help with that."
+
+
+class InThisProcess:
+    """The command line without a process of its own: for what ends before anything is sent."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
+        self._capsys = capsys
+        self._patch = patch
+
+    def __call__(self, *args: str) -> Done:
+        self._patch.setattr(sys, "argv", ["hiddenrisk", *args])
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = self._capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Done(code=ended.value.code, out=said.out, err=said.err)
+
+
+@pytest.fixture
+def here(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> InThisProcess:
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ:
+        if name.startswith("HIDDENRISK_") or name.endswith("_API_KEY"):
+            monkeypatch.delenv(name)
+    return InThisProcess(capsys, monkeypatch)
 
 
 # ---------------------------------------------------------------- help
@@ -92,14 +121,12 @@ def test_version_is_the_package_s_own(hiddenrisk: CommandLine) -> None:
     ],
 )
 def test_wrong_use_is_one_sentence_that_names_it(
-    args: list[str], said: str, hiddenrisk: CommandLine
+    args: list[str], said: str, here: InThisProcess
 ) -> None:
-    small(hiddenrisk.folder, "bench")
-    given = [word for word in ("--model", "--benchmark") if word not in args]
-    for word in given:
-        args = [*args, word, {"--model": "fake/refuse", "--benchmark": "bench.jsonl"}[word]]
-    done = hiddenrisk("assess", "--out", "out", *args)
-    assert said in wrong_use(done)
+    small(Path(), "bench")
+    for word, default in (("--model", "fake/refuse"), ("--benchmark", "bench.jsonl")):
+        args = args if word in args else [*args, word, default]
+    assert said in wrong_use(here("assess", "--out", "out", *args))
 
 
 @pytest.mark.parametrize(
@@ -124,18 +151,13 @@ def test_wrong_use_is_one_sentence_that_names_it(
     ],
 )
 def test_a_number_out_of_range_is_a_usage_error(
-    option: str, value: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    option: str, value: str, here: InThisProcess
 ) -> None:
-    from hiddenrisk.cli import main
-
-    monkeypatch.setattr(sys, "argv", ["hiddenrisk", "assess", option, value])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("Usage: hiddenrisk assess")
-    assert option in said.splitlines()[-1]
-    assert "Traceback" not in said
+    done = here("assess", option, value)
+    assert done.code == 2
+    assert done.err.startswith("Usage: hiddenrisk assess")
+    assert option in done.lines[-1]
+    assert "Traceback" not in done.err
 
 
 def test_a_bad_plan_file_is_named_with_its_field(hiddenrisk: CommandLine) -> None:
@@ -189,8 +211,8 @@ def test_without_a_folder_the_run_gets_one_named_after_the_time(hiddenrisk: Comm
 
 
 def test_a_folder_that_was_not_named_is_told_where_it_is_needed(hiddenrisk: CommandLine) -> None:
-    bench = small(hiddenrisk.folder, count=40)
-    done = hiddenrisk("assess", "--model", "fake/refuse", "--benchmark", bench, disk_kb=8)
+    bench = small(hiddenrisk.folder, count=400)
+    done = hiddenrisk("assess", "--model", "fake/refuse", "--benchmark", bench, disk_kb=150)
     (folder,) = (hiddenrisk.folder / "runs").iterdir()
     assert f"add --out runs/{folder.name}" in wrong_use(done)
 

@@ -78,11 +78,7 @@ def test_each_prompt_is_asked_as_often_as_the_plan_says(tmp_path: Path) -> None:
     [
         ("both", {"answer", "thinking"}),
         ("answer", {"answer"}),
-        pytest.param(
-            "thinking",
-            {"thinking"},
-            marks=pytest.mark.xfail(reason="the report's template wants an answer in every row"),
-        ),
+        ("thinking", {"thinking"}),
     ],
 )
 def test_the_judges_read_both_parts_or_the_one_that_is_asked_for(

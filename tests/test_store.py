@@ -256,21 +256,21 @@ def test_a_full_disk_ends_a_run_with_one_sentence_and_the_same_command_resumes(
     hiddenrisk: CommandLine, tmp_path: Path
 ) -> None:
     out, bench = tmp_path / "out", tmp_path / "some.jsonl"
-    bench.write_text("".join(f'{{"id": "p{i}", "prompt": "Prompt {i}."}}\n' for i in range(20)))
+    bench.write_text("".join(f'{{"id": "p{i}", "prompt": "Prompt {i}."}}\n' for i in range(400)))
     args = ("assess", "--model", "fake/refuse", "--benchmark", bench, "--out", out)
-    full = hiddenrisk(*args, disk_kb=8)
+    full = hiddenrisk(*args, disk_kb=150)
     assert full.code == 2, full
     assert "Traceback" not in full.err
     assert full.lines[-1].startswith(f"hiddenrisk: cannot write to {out}: ")
     before = b"".join(line for _, line in lines(out / RESPONSES))
-    assert 1 <= before.count(b"\n") < 20
+    assert 1 <= before.count(b"\n") < 400
     done = hiddenrisk(*args)
     assert done.code == 0, done
     after = (out / RESPONSES).read_bytes()
     assert after.startswith(before)
-    assert after.count(b"\n") == 20
+    assert after.count(b"\n") == 400
     keys = [json.loads(line)["key"] for line in after.splitlines()]
-    assert len(set(keys)) == 20, "what was finished was not asked for again"
+    assert len(set(keys)) == 400, "what was finished was not asked for again"
 
 
 @pytest.mark.parametrize("name", [RESPONSES, VERDICTS, FAILURES])

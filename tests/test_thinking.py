@@ -67,6 +67,15 @@ TABLE = {
         "tags",
         True,
     ),
+    "unfinished second thought on the line": (
+        "<think>\nT\n</think>\n\nA<think>\nU cut",
+        "T\n\nU cut",
+        "A",
+        "tags",
+        True,
+    ),
+    "words on the line, then cut": ("Sure.<think>\nT cut", "T cut", "Sure.", "tags", True),
+    "a byte order mark, then cut": ("\ufeff<think>\nT cut", "T cut", "\ufeff", "tags", True),
     "quoted while thinking": (
         "<think>\nThey wrote `</think>` and \"</think>\".\n</think>\n\nA",
         'They wrote `</think>` and "</think>".',
@@ -344,7 +353,9 @@ def test_a_block_is_a_block_however_the_provider_calls_it(reason: str) -> None:
 
 
 def test_a_recorded_block_marker_is_no_answer() -> None:
-    assert _reading("[PROVIDER_REFUSED]\n", None, "stop")[1:3] == (None, Finish.BLOCKED)
+    blocked = (None, None, Finish.BLOCKED, Visibility.NONE, "none")
+    assert _reading("[PROVIDER_REFUSED]\n", None, "stop") == blocked
+    assert _reading("[PROVIDER_REFUSED]", None, None, prefilled=True) == blocked
 
 
 # ---------------------------------------------------------------- real traces

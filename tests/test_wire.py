@@ -329,6 +329,7 @@ def test_a_content_filter_that_answers_with_an_error_is_a_block(status: int, bod
         (408, {"message": "slow"}, True, False, False),
         (413, {"message": "too large"}, False, False, False),
         (429, {"message": "slow down"}, True, True, False),
+        (429, {"message": "no money", "code": "insufficient_quota"}, False, False, True),
         (500, {"message": "oops"}, True, True, False),
         (503, {"message": "The content filter is down", "code": "x"}, True, True, False),
         (529, {"message": "overloaded"}, True, True, False),

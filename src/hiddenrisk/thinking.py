@@ -149,21 +149,24 @@ def read(
         reasoning_tokens: tokens billed as thinking; with no thinking shown, it is hidden.
     """
     by_field = bool(reasoning and reasoning.strip())
-    inside = prefilled and not by_field and bool(content and content.strip())
-    parts = split(content or "", prefilled=inside)
+    marked = (content or "").strip() in BLOCK_MARKERS
+    text = "" if marked or content is None else content
+    parts = split(text, prefilled=prefilled and not by_field and bool(text.strip()))
     thoughts = [reasoning.strip()] if reasoning and by_field else []
     if parts.thinking is not None:
         thoughts.append(parts.thinking)
     thinking = "\n\n".join(t for t in thoughts if t) if thoughts else None
     style = "field" if by_field else parts.style
     reason = (finish_reason or "").lower().partition(":")[0]  # "content_filter: OTHER"
-    blocked = reason in _BLOCK_REASONS or (content or "").strip() in BLOCK_MARKERS
-    if blocked and (content or "").strip() in BLOCK_MARKERS:
-        parts = msgspec.structs.replace(parts, answer=None)
     return Reading(
         thinking=thinking,
         answer=parts.answer,
-        finish=_finish(parts, bool(thinking or reasoning_tokens), reason, blocked=blocked),
+        finish=_finish(
+            parts,
+            bool(thinking or reasoning_tokens),
+            reason,
+            blocked=marked or reason in _BLOCK_REASONS,
+        ),
         visibility=_visibility(thinking, reasoning_tokens),
         style=style,
     )
@@ -257,7 +260,8 @@ def _leading_block(text: str, tags: list[_Tag], last_close: int, *, prefilled: b
 def _is_opener(tag: _Tag, last_close: int, fences: int = 0) -> bool:
     """Whether an opening tag opens a thought, rather than being talked about.
 
-    At the start of a line it does; inside a line only where a closing tag follows.
+    At the start of a line it does, and right after a word at the end of one; elsewhere
+    only where a closing tag follows.
     `fences` are those before the text that the tag stands in: a fence that an earlier
     thought left open is not open here.
     """
@@ -265,7 +269,7 @@ def _is_opener(tag: _Tag, last_close: int, fences: int = 0) -> bool:
         return True
     if tag.quoted or (tag.fences - fences) % 2 == 1:
         return False
-    if tag.line_start:
+    if tag.line_start or (tag.line_end and tag.tight_before):
         return True
     return (tag.line_end or tag.tight_before) and tag.start < last_close
 

@@ -22,7 +22,7 @@ def open_benchmark(text: str, data_dir: Path | None) -> Loaded:
     name, _, query = text.partition("?")
     if name not in BENCHMARKS:
         path = Path(text)
-        if path.is_file():
+        if _is_file(path):
             return own.load(path)
         if path.suffix or "/" in text:
             raise UsageError(f"the benchmark file {path} does not exist")
@@ -37,3 +37,10 @@ def open_benchmark(text: str, data_dir: Path | None) -> Loaded:
         if value not in benchmark.options[option]:
             raise unknown(option, value, benchmark.options[option], see=f"It stands in '{text}'.")
     return benchmark.load(data_dir, options)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long for one
+        return False

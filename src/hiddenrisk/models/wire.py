@@ -217,12 +217,15 @@ def read_error(status: int, body: bytes, retry_after: str | None) -> Reply:
             style="none",
             raw=raw,
         )
+    unpaid = status == 402 or code == "insufficient_quota"
     raise CallError(
         f"HTTP {status}" + (f": {message}" if message else ""),
-        heals=status in _HEALING or status >= 500,
-        overload=status == 429 or status >= 500,
+        heals=not unpaid and (status in _HEALING or status >= 500),
+        overload=not unpaid and (status == 429 or status >= 500),
         retry_after_s=retry_after_s(retry_after),
-        fatal=status in {401, 402, 403} or (status in {400, 404} and code == "model_not_found"),
+        fatal=unpaid
+        or status in {401, 403}
+        or (status in {400, 404} and code == "model_not_found"),
         raw=_start(body),
     )
 
