@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hiddenrisk.assess import BUILTIN, Judge, Tally, digest, planned, selected
+from hiddenrisk.benchmarks import open_benchmark
 from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.benchmarks.own import GENERIC
 from hiddenrisk.engine import Endpoint, Policy
@@ -57,8 +58,17 @@ def test_a_limit_spreads_evenly_and_takes_each_prompt_as_often_as_asked(
     assert len(chosen) == min(limit or total, total) * repeat
     places = [int(name[1:]) for name, turn in chosen if turn == 0]
     assert places == sorted(places)
-    gaps = [b - a for a, b in zip([-1, *places], places, strict=False)]
-    assert max(gaps) - min(gaps) <= 1, "the prompts are spread evenly over the benchmark"
+    stretch = total / len(places)
+    assert all(abs(place - i * stretch) <= stretch + 1 for i, place in enumerate(places))
+
+
+def test_a_limit_takes_harmful_and_harmless_prompts_of_a_sorted_benchmark() -> None:
+    starter = open_benchmark("starter", None)
+    for limit in (12, 16, 24, 32, 48):
+        chosen = [prompt for prompt, _ in selected(starter, Plan(limit=limit))]
+        safe = sum(prompt.label == "safe" for prompt in chosen) / limit
+        assert 0.2 < safe < 0.45, f"a third of the suite is harmless, of {limit} it is {safe:.0%}"
+        assert len({prompt.category for prompt in chosen}) >= min(16, limit) * 0.75
 
 
 def test_each_prompt_is_asked_as_often_as_the_plan_says(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ from hiddenrisk.types import (
 )
 
 BUILTIN = "builtin"
+_GOLDEN = 0.6180339887498949
 JUDGE_TRIES = 3
 """Fresh tries for a reply that holds no verdict."""
 _JUDGED_ANSWERS = frozenset({Finish.COMPLETE, Finish.CUT_IN_ANSWER})
@@ -118,13 +119,29 @@ def already_done(folder: Path) -> _Done:
 
 
 def selected(benchmark: Loaded, plan: Plan) -> Iterator[tuple[Prompt, int]]:
-    """The prompts to ask, with the repeat index: all, or `limit` spread evenly."""
+    """The prompts to ask, with the repeat index: all, or `limit` spread over the benchmark."""
     total = len(benchmark.prompts)
-    wanted = min(plan.limit or total, total)
     for repeat in range(plan.repeat):
+        places = _spread(min(plan.limit or total, total), total)
+        place = next(places, None)
         for index, prompt in enumerate(benchmark.prompts):
-            if (index + 1) * wanted // total > index * wanted // total:
+            if index == place:
                 yield prompt, repeat
+                place = next(places, None)
+
+
+def _spread(wanted: int, total: int) -> Iterator[int]:
+    """`wanted` places out of `total`, one in each stretch of equal length, always the same.
+
+    Where in its stretch a place lies follows the golden ratio rather than being fixed:
+    benchmarks are sorted by category and label, and every sixth prompt of the starter
+    suite is a harmless one.
+    """
+    last = -1
+    for number in range(wanted):
+        place = int((number + number * _GOLDEN % 1.0) * total / wanted)
+        last = min(max(place, last + 1), total - (wanted - number))
+        yield last
 
 
 def planned(benchmark: Loaded, plan: Plan) -> int:
