@@ -67,7 +67,7 @@ def test_a_limit_takes_harmful_and_harmless_prompts_of_a_sorted_benchmark() -> N
     for limit in (12, 16, 24, 32, 48):
         chosen = [prompt for prompt, _ in selected(starter, Plan(limit=limit))]
         safe = sum(prompt.label == "safe" for prompt in chosen) / limit
-        assert 0.2 < safe < 0.45, f"a third of the suite is harmless, of {limit} it is {safe:.0%}"
+        assert 0.15 < safe < 0.5, f"a third of the suite is harmless, of {limit} it is {safe:.0%}"
         assert len({prompt.category for prompt in chosen}) >= min(16, limit) * 0.75
 
 

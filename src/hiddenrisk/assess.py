@@ -7,6 +7,7 @@ that decides it; to resume is to skip the keys that are there.
 
 import asyncio
 import hashlib
+import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -39,7 +40,6 @@ from hiddenrisk.types import (
 )
 
 BUILTIN = "builtin"
-_GOLDEN = 0.6180339887498949
 JUDGE_TRIES = 3
 """Fresh tries for a reply that holds no verdict."""
 _JUDGED_ANSWERS = frozenset({Finish.COMPLETE, Finish.CUT_IN_ANSWER})
@@ -133,13 +133,13 @@ def selected(benchmark: Loaded, plan: Plan) -> Iterator[tuple[Prompt, int]]:
 def _spread(wanted: int, total: int) -> Iterator[int]:
     """`wanted` places out of `total`, one in each stretch of equal length, always the same.
 
-    Where in its stretch a place lies follows the golden ratio rather than being fixed:
-    benchmarks are sorted by category and label, and every sixth prompt of the starter
-    suite is a harmless one.
+    Where in its stretch a place lies is drawn (with a fixed seed): benchmarks are sorted,
+    and a fixed step falls into step with them. In the starter suite every sixth prompt is
+    a harmless one.
     """
-    last = -1
+    dice, last = random.Random(f"{wanted} of {total}"), -1  # noqa: S311 - repeatable on purpose
     for number in range(wanted):
-        place = int((number + number * _GOLDEN % 1.0) * total / wanted)
+        place = int((number + dice.random()) * total / wanted)
         last = min(max(place, last + 1), total - (wanted - number))
         yield last
 
