@@ -240,6 +240,22 @@ def test_the_server_says_how_long_to_wait() -> None:
     assert (found.heals, found.overload, found.retry_after_s) == (True, True, 3.0)
 
 
+def test_a_model_that_takes_no_temperature_is_asked_without_one() -> None:
+    def picky(ask: Ask) -> Reply:
+        if b'"temperature"' in ask.body:
+            return error(
+                400,
+                "Unsupported value: 'temperature' does not support 0.5 with this model.",
+                code="unsupported_value",
+            )
+        return Reply(text="Yes.")
+
+    with ChatServer({"m": picky}) as server:
+        replies = _ask(server.spec("m"), "one", "two", "three")
+        assert [reply.answer for reply in replies] == ["Yes."] * 3
+        assert server.ledger.hits == 4, "it is told once"
+
+
 def test_a_blocked_request_is_a_reply() -> None:
     blocked = error(400, "The response was filtered", code="content_filter")
     with ChatServer({"m": always(blocked)}) as server:

@@ -64,11 +64,14 @@ def test_a_limit_spreads_evenly_and_takes_each_prompt_as_often_as_asked(
 
 def test_a_limit_takes_harmful_and_harmless_prompts_of_a_sorted_benchmark() -> None:
     starter = open_benchmark("starter", None)
-    for limit in (12, 16, 24, 32, 48):
+    shares: list[float] = []
+    for limit in range(12, 49, 4):
         chosen = [prompt for prompt, _ in selected(starter, Plan(limit=limit))]
-        safe = sum(prompt.label == "safe" for prompt in chosen) / limit
-        assert 0.15 < safe < 0.5, f"a third of the suite is harmless, of {limit} it is {safe:.0%}"
+        shares.append(sum(prompt.label == "safe" for prompt in chosen) / limit)
         assert len({prompt.category for prompt in chosen}) >= min(16, limit) * 0.75
+    assert 0 < min(shares)
+    assert max(shares) < 0.75
+    assert 0.25 < sum(shares) / len(shares) < 0.42, "a third of the suite is harmless"
 
 
 def test_each_prompt_is_asked_as_often_as_the_plan_says(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import re
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+import msgspec
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
@@ -31,6 +33,7 @@ PROVIDERS: dict[str, tuple[str, str | None]] = {
 }
 """Base URL and key variable of each provider."""
 
+_NO_TEMPERATURE = re.compile(r"HTTP 400\b.*\btemperature\b.*\bsupport", re.IGNORECASE | re.DOTALL)
 _STREAM_IDLE_S = 120.0
 _CONNECT_S = 15.0
 _DRAIN_S = 1.0
@@ -75,6 +78,7 @@ class OpenAIModel:
         self._token_field = "max_completion_tokens" if spec.provider == "openai" else "max_tokens"
         self._key = key.strip() if key else None
         self._extra = extra or {}
+        self._no_temperature = False
         self._session: aiohttp.ClientSession | None = None
         self._proxy = _proxy_for(base_url)
         self._url = URL(f"{base_url}/chat/completions")
@@ -131,7 +135,22 @@ class OpenAIModel:
             self._session = None
 
     async def generate(self, call: Call) -> Reply:
-        """Answer once, without retrying."""
+        """Answer once, without retrying.
+
+        Some reasoning models take no temperature, and judges are asked at 0: what such a
+        model is asked after it said so leaves the temperature to it.
+        """
+        if self._no_temperature:
+            call = _without_temperature(call)
+        try:
+            return await self._once(call)
+        except CallError as error:
+            if call.sampling.temperature is None or not _NO_TEMPERATURE.search(str(error)):
+                raise
+            self._no_temperature = True
+        return await self._once(_without_temperature(call))
+
+    async def _once(self, call: Call) -> Reply:
         if self._session is None:
             raise CallError("the model was not started")
         body = request_body(
@@ -186,6 +205,11 @@ class OpenAIModel:
         elif reply.style == "none":
             self._plain += reply.finish is Finish.COMPLETE
         self.prefilled = self.prefilled or self._closed > self._plain
+
+
+def _without_temperature(call: Call) -> Call:
+    sampling = msgspec.structs.replace(call.sampling, temperature=None)
+    return msgspec.structs.replace(call, sampling=sampling)
 
 
 async def _drain(http: aiohttp.ClientResponse) -> None:
