@@ -69,7 +69,7 @@ def test_a_limit_takes_harmful_and_harmless_prompts_of_a_sorted_benchmark() -> N
         chosen = [prompt for prompt, _ in selected(starter, Plan(limit=limit))]
         shares.append(sum(prompt.label == "safe" for prompt in chosen) / limit)
         assert len({prompt.category for prompt in chosen}) >= min(16, limit) * 0.75
-    assert 0 < min(shares)
+    assert min(shares) > 0
     assert max(shares) < 0.75
     assert 0.25 < sum(shares) / len(shares) < 0.42, "a third of the suite is harmless"
 
