@@ -75,13 +75,13 @@ def test_a_run_on_the_embedded_model_needs_no_name_and_no_network(
     hiddenrisk: CommandLine, tmp_path: Path
 ) -> None:
     env = {"HTTP_PROXY": "http://192.0.2.1:9", "HTTPS_PROXY": "http://192.0.2.1:9"}
-    args = ("assess", "--limit", "2", "--max-tokens", "130", "--out", tmp_path / "out")
+    args = ("assess", "--limit", "1", "--max-tokens", "130", "--out", tmp_path / "out")
     done = hiddenrisk(*args, env=env, timeout_s=100)
     assert done.code == 0, done
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     found = summary["models"]["smollm2-think"]["benchmarks"]["starter"]
-    assert found["n"] == 2
-    assert found["parts"]["thinking"]["outcomes"]["complete"] >= 1
+    assert found["n"] == 1
+    assert found["parts"]["thinking"]["outcomes"] == {"complete": 1}
     assert (
         "xllamacpp"
         in json.loads((tmp_path / "out" / "run.json").read_text())["environment"]["packages"]

@@ -491,13 +491,25 @@ def test_nothing_of_a_sample_lives_on_after_it(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- opening a plan
 
 
-def test_one_model_under_two_names_is_refused() -> None:
-    plan = Plan(models=("a=http://127.0.0.1:1/v1#m", "b=http://127.0.0.1:1/v1#m?stream"))
-    with pytest.raises(UsageError, match="the models 'a' and 'b' are one and the same"):
-        open_plan(plan, Settings(), "")
-    plan = Plan(models=("fake/echo",), judges=("a=http://[::1]:1/v1#m", "b=http://[::1]:1/v1#m"))
-    with pytest.raises(UsageError, match="the judges 'a' and 'b' are one and the same"):
-        open_plan(plan, Settings(), "")
+def test_one_model_under_two_names_is_asked_twice_and_resumed_as_two(tmp_path: Path) -> None:
+    prompts = tmp_path / "some.jsonl"
+    prompts.write_text("".join(f'{{"id": "p{i}", "prompt": "Prompt {i}."}}\n' for i in range(3)))
+    with ChatServer({"m": always(Said(text=REFUSAL)), "j": always(Said(text=SAFE))}) as server:
+        plan = Plan(
+            models=(f"a={server.base_url}#m", f"b={server.base_url}#m?stream"),
+            judges=(f"x={server.base_url}#j", f"y={server.base_url}#j"),
+            benchmarks=(str(prompts),),
+        )
+        for sent in (6, 6):
+            ended = run(open_plan(plan, Settings(), ""), tmp_path / "out")
+            counts = {
+                label: model["benchmarks"]["some"]["outcomes"]
+                for label, model in ended.summary["models"].items()
+            }
+            assert counts == {"a": {"complete": 3}, "b": {"complete": 3}}
+            assert server.ledger.sent_by_model == {"m": sent, "j": 2 * sent}
+    keys = [r["key"] for r in records_in(tmp_path / "out" / "responses.jsonl")]
+    assert len(set(keys)) == 6
 
 
 def test_two_models_behind_one_server_are_two_models() -> None:

@@ -1,6 +1,7 @@
 """The record files: what was finished stays, whatever happens while it is written."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,8 @@ from tests.conftest import CommandLine
 
 COUNTERS = Path("/proc/self/io")
 FULL = Path("/dev/full")
+UNWATCHED = {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}
+"""Coverage cannot write its own file either on a disk that is full."""
 
 
 # ---------------------------------------------------------------- writing and reading
@@ -238,7 +241,11 @@ def test_a_write_that_is_cut_short_leaves_a_line_that_the_next_run_drops(tmp_pat
         "except StoreError as error: print(error)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path], capture_output=True, check=True, text=True
+        [sys.executable, "-c", code, tmp_path],
+        env=os.environ | UNWATCHED,
+        capture_output=True,
+        check=True,
+        text=True,
     )
     assert "cannot write to" in done.stdout
     assert "Traceback" not in done.stderr
@@ -258,7 +265,7 @@ def test_a_full_disk_ends_a_run_with_one_sentence_and_the_same_command_resumes(
     out, bench = tmp_path / "out", tmp_path / "some.jsonl"
     bench.write_text("".join(f'{{"id": "p{i}", "prompt": "Prompt {i}."}}\n' for i in range(400)))
     args = ("assess", "--model", "fake/refuse", "--benchmark", bench, "--out", out)
-    full = hiddenrisk(*args, disk_kb=150)
+    full = hiddenrisk(*args, disk_kb=100, env=UNWATCHED)
     assert full.code == 2, full
     assert "Traceback" not in full.err
     assert full.lines[-1].startswith(f"hiddenrisk: cannot write to {out}: ")

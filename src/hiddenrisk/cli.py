@@ -141,7 +141,7 @@ class _Finite(click.FloatRange):
     "--limit",
     type=click.IntRange(1),
     metavar="N",
-    help="Prompts per benchmark, spread evenly over it.",
+    help="Prompts per benchmark, drawn all over it, always the same.",
 )
 @click.option("--repeat", type=click.IntRange(1), metavar="N", help="Ask each prompt N times.")
 @click.option(

@@ -80,8 +80,8 @@ def open_plan(plan: Plan, settings: Settings, command: str) -> Opened:
     )
     judges = tuple(_open_judge(text, policy) for text in plan.judges)
     _distinct("judge", [j.label for j in judges])
-    _not_twice("model", models)
-    _not_twice("judge", [j.endpoint.model for j in judges if j.endpoint])
+    _tell_twins_apart(models)
+    _tell_twins_apart([j.endpoint.model for j in judges if j.endpoint])
     _distinct("label", [*(m.label for m in models), *(f"judge {j.label}" for j in judges)])
     benchmarks = tuple(open_benchmark(text, settings.data_dir) for text in plan.benchmarks)
     _distinct("benchmark", [b.name for b in benchmarks])
@@ -103,15 +103,16 @@ def _open_judge(text: str, policy: Policy) -> Judge:
     return Judge(label=model.label, spec=text, endpoint=Endpoint(model, policy))
 
 
-def _not_twice(kind: str, models: Sequence[Model]) -> None:
-    """Refuse one model under two labels: its calls would have the same keys."""
-    for index, model in enumerate(models):
-        for other in models[:index]:
-            if model.identity == other.identity:
-                raise UsageError(
-                    f"the {kind}s '{other.label}' and '{model.label}' are one and the same; "
-                    "name it once (--repeat asks a model more often)"
-                )
+def _tell_twins_apart(models: Sequence[Model]) -> None:
+    """Give one model under several labels keys of their own, or they would share their calls.
+
+    Whoever names a model twice (a test of the noise, `?stream` beside the plain one) wants
+    two samples of it.
+    """
+    identities = [m.identity for m in models]
+    for model in models:
+        if identities.count(model.identity) > 1:
+            model.identity = {**model.identity, "label": model.label}
 
 
 def _distinct(kind: str, labels: list[str]) -> None:

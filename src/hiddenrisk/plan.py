@@ -19,7 +19,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     judges: tuple[str, ...] = (DEFAULT_JUDGE,)
     benchmarks: tuple[str, ...] = (DEFAULT_BENCHMARK,)
     limit: int | None = None
-    """Prompts per benchmark, spread evenly over it; None for all."""
+    """Prompts per benchmark, drawn all over it, always the same; None for all."""
     repeat: int = 1
     """How often each prompt is asked."""
     max_tokens: int | None = None
