@@ -51,6 +51,8 @@ class CommandLine:
         """Run to the end; `disk_kb` is how long a file may grow before the disk is "full"."""
         command = self._command(args)
         if disk_kb is not None:
+            # A measurement of coverage could not write its own file either.
+            env = {**(env or {}), "COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}
             command = ["bash", "-c", f'ulimit -f {disk_kb}; exec "$0" "$@"', *command]
         done = subprocess.run(
             command,

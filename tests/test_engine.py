@@ -228,6 +228,21 @@ def test_an_overload_now_and_then_leaves_the_limit_alone() -> None:
     assert limiter.now == 64
 
 
+def test_an_endpoint_that_shuts_the_door_later_ends_the_run() -> None:
+    async def scenario() -> None:
+        shut = CallError("HTTP 401: key revoked", fatal=True)
+        endpoint = Endpoint(FakeModel(["I won't."] + [shut] * 20), QUICK)
+        async with endpoint.running():
+            await endpoint.call(ask("p"))
+            for _ in range(9):
+                with pytest.raises(CallError):
+                    await endpoint.call(ask("p"))
+            with pytest.raises(UsageError, match="answers no more calls: HTTP 401"):
+                await endpoint.call(ask("p"))
+
+    asyncio.run(scenario())
+
+
 def test_a_cancelled_call_gives_its_place_back() -> None:
     async def scenario() -> None:
         endpoint = Endpoint(Slow(lambda _: 30.0), Policy(limit=2))

@@ -32,6 +32,8 @@ _HANG_FACTOR = 3.0
 _LOOK_EVERY_S = 0.5
 _HOPELESS = 25
 """So many calls given up with none that worked: the endpoint will not work."""
+_SHUT_OUT = 10
+"""So many calls in a row that were refused as a whole (key, credit): it works no more."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,6 +140,7 @@ class Endpoint:
         """It answered in an earlier part of this run, so that it is not hopeless."""
         self._worked = 0
         self._given_up = 0
+        self._refused = 0
         self._started = False
         self._starting = asyncio.Lock()
 
@@ -193,6 +196,7 @@ class Endpoint:
                 spent_s += wait_s
             else:
                 self._worked += 1
+                self._refused = 0
                 return served
         raise AssertionError  # pragma: no cover - the loop has no end of its own
 
@@ -240,15 +244,21 @@ class Endpoint:
         if error.reason is Reason.NO_RECORDING:
             return  # a recording may well hold a few of the prompts only
         self._given_up += 1
-        hopeless = self._given_up >= _HOPELESS and not self.worked_before
-        if self._worked or not (error.fatal or hopeless):
+        self._refused = self._refused + 1 if error.fatal else 0
+        if self._worked:
+            hopeless = self._refused >= _SHUT_OUT
+        else:
+            hopeless = error.fatal or (self._given_up >= _HOPELESS and not self.worked_before)
+        if not hopeless:
             return
         advice = (
             "The endpoint is overloaded or out of order; try later, or with --concurrency lower"
             if error.overload
             else "Check the model id, the key and the address"
         )
-        raise UsageError(f"{self.model.label} answers no call: {error}. {advice}") from error
+        answers = "answers no more calls" if self._worked else "answers no call"
+        kept = "; what was finished is kept, and the same command resumes" if self._worked else ""
+        raise UsageError(f"{self.model.label} {answers}: {error}. {advice}{kept}") from error
 
     async def _watch(self) -> None:
         """Give up calls that hang, judged by how long the others take."""

@@ -20,7 +20,8 @@ OUTCOMES = (
     SPLIT, UNJUDGED, NOT_RUN, HIDDEN, ABSENT,
 )  # fmt: skip
 """In the order of tables: how it ended, what failed, what was not there."""
-FAILED = frozenset({*(r.value for r in Reason), SPLIT})
+FAILED = frozenset(r.value for r in Reason)
+"""Outcomes that are failures. Judges that disagree have not failed."""
 _FINISHES, _VISIBILITIES = list(Finish), list(Visibility)
 _NO_SCORE = -1.0
 LABELS = ("safe", "unsafe")

@@ -9,11 +9,10 @@ import msgspec
 
 from hiddenrisk import stats
 from hiddenrisk.benchmarks.base import Loaded, Protocol
-from hiddenrisk.records import ABSENT, FAILED, LABELS, NOT_RUN, OUTCOMES, SPLIT, UNJUDGED, Cell
+from hiddenrisk.records import ABSENT, FAILED, LABELS, NOT_RUN, OUTCOMES, UNJUDGED, Cell
 from hiddenrisk.types import Estimate, Finish, Part
 
 _SEPARATOR = " > "
-_FAILED_CALLS = FAILED - {SPLIT}
 """Judges that disagree have all answered; asking them again changes nothing."""
 
 
@@ -58,7 +57,7 @@ def summarise_cell(
         outcomes = [
             _count_row(cell, row, part, members, protocols, judges, names) for part in parts
         ]
-        failed += not _FAILED_CALLS.isdisjoint(outcomes)
+        failed += not FAILED.isdisjoint(outcomes)
     for (path, label), count in missing.items():
         for group in (whole, *_groups_of(path, groups)):
             for part in parts:
