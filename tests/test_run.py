@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hiddenrisk.assess import BUILTIN, Judge, Tally, digest, planned, selected
+from hiddenrisk.assess import BUILTIN, Judge, Tally, digest
 from hiddenrisk.benchmarks import open_benchmark
 from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.benchmarks.own import GENERIC
@@ -28,7 +28,7 @@ from hiddenrisk.judges import safety, xstest
 from hiddenrisk.manifest import claim, manifest_of
 from hiddenrisk.models.fake import FakeModel, Script
 from hiddenrisk.opening import Opened, open_plan
-from hiddenrisk.plan import Plan, Settings, check, read_toml
+from hiddenrisk.plan import Plan, Settings, check, planned, read_toml, selected
 from hiddenrisk.progress import Terminal, describe, display
 from hiddenrisk.run import Ended, carry_out
 from hiddenrisk.types import Call, Message, Prompt, Reply

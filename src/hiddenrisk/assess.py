@@ -7,9 +7,8 @@ that decides it; to resume is to skip the keys that are there.
 
 import asyncio
 import hashlib
-import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +20,7 @@ from hiddenrisk.engine import Endpoint, Policy, Served, run_window
 from hiddenrisk.errors import CallError, JudgeError
 from hiddenrisk.judges import refusal
 from hiddenrisk.judges.rubric import Rubric
-from hiddenrisk.plan import Plan
+from hiddenrisk.plan import Plan, selected
 from hiddenrisk.store import RESPONSES, VERDICTS, Journal, placed_records, read_at, records
 from hiddenrisk.types import (
     Call,
@@ -116,38 +115,6 @@ def already_done(folder: Path) -> _Done:
         done.verdicts.add(verdict.key)
         done.judges.add(verdict.judge)
     return done
-
-
-def selected(benchmark: Loaded, plan: Plan) -> Iterator[tuple[Prompt, int]]:
-    """The prompts to ask, with the repeat index: all, or `limit` spread over the benchmark."""
-    total = len(benchmark.prompts)
-    for repeat in range(plan.repeat):
-        places = _spread(min(plan.limit or total, total), total)
-        place = next(places, None)
-        for index, prompt in enumerate(benchmark.prompts):
-            if index == place:
-                yield prompt, repeat
-                place = next(places, None)
-
-
-def _spread(wanted: int, total: int) -> Iterator[int]:
-    """`wanted` places out of `total`, one in each stretch of equal length, always the same.
-
-    Where in its stretch a place lies is drawn (with a fixed seed): benchmarks are sorted,
-    and a fixed step falls into step with them. In the starter suite every sixth prompt is
-    a harmless one.
-    """
-    dice, last = random.Random(f"{wanted} of {total}"), -1  # noqa: S311 - repeatable on purpose
-    for number in range(wanted):
-        place = int((number + dice.random()) * total / wanted)
-        last = min(max(place, last + 1), total - (wanted - number))
-        yield last
-
-
-def planned(benchmark: Loaded, plan: Plan) -> int:
-    """Samples of one model on one benchmark."""
-    total = len(benchmark.prompts)
-    return min(plan.limit or total, total) * plan.repeat
 
 
 class Run:

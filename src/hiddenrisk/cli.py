@@ -272,7 +272,7 @@ def _check_text(*words: str) -> None:
 
 def _announce(console: "Terminal", opened: "Opened", folder: Path) -> None:
     """Say what will be done, before anything is sent."""
-    from hiddenrisk.assess import planned  # noqa: PLC0415 - see the module
+    from hiddenrisk.plan import planned  # noqa: PLC0415 - see the module
 
     for benchmark in opened.benchmarks:
         count = planned(benchmark, opened.plan)

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from hiddenrisk.assess import BUILTIN, Judge, planned
+from hiddenrisk.assess import BUILTIN, Judge
 from hiddenrisk.benchmarks import open_benchmark
 from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
 from hiddenrisk.engine import Endpoint, Policy
 from hiddenrisk.errors import UsageError
 from hiddenrisk.models import open_model
 from hiddenrisk.models.local import SLOTS
-from hiddenrisk.plan import Plan, Settings
+from hiddenrisk.plan import Plan, Settings, planned
 from hiddenrisk.types import Model, Part
 
 _REMOTE_LIMIT = 64

@@ -1,12 +1,16 @@
 """What a person asks for: a plan (it decides the results) and settings (they do not)."""
 
+import random
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.errors import UsageError
+from hiddenrisk.types import Prompt
 
 _MOST = 10**9
 DEFAULT_MODEL, DEFAULT_JUDGE, DEFAULT_BENCHMARK = "local/smollm2?think", "builtin", "starter"
@@ -74,3 +78,35 @@ def check(fields: dict[str, Any], where: str = "the plan") -> Plan:
         if not getattr(plan, name):
             raise UsageError(f"{where}: {name} is empty; name at least one")
     return plan
+
+
+def selected(benchmark: Loaded, plan: Plan) -> Iterator[tuple[Prompt, int]]:
+    """The prompts to ask, with the repeat index: all, or `limit` spread over the benchmark."""
+    total = len(benchmark.prompts)
+    for repeat in range(plan.repeat):
+        places = _spread(min(plan.limit or total, total), total)
+        place = next(places, None)
+        for index, prompt in enumerate(benchmark.prompts):
+            if index == place:
+                yield prompt, repeat
+                place = next(places, None)
+
+
+def _spread(wanted: int, total: int) -> Iterator[int]:
+    """`wanted` places out of `total`, one in each stretch of equal length, always the same.
+
+    Where in its stretch a place lies is drawn (with a fixed seed): benchmarks are sorted,
+    and a fixed step falls into step with them. In the starter suite every sixth prompt is
+    a harmless one.
+    """
+    dice, last = random.Random(f"{wanted} of {total}"), -1  # noqa: S311 - repeatable on purpose
+    for number in range(wanted):
+        place = int((number + dice.random()) * total / wanted)
+        last = min(max(place, last + 1), total - (wanted - number))
+        yield last
+
+
+def planned(benchmark: Loaded, plan: Plan) -> int:
+    """Samples of one model on one benchmark."""
+    total = len(benchmark.prompts)
+    return min(plan.limit or total, total) * plan.repeat

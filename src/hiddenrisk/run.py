@@ -13,11 +13,11 @@ from typing import Any, cast
 import msgspec
 
 from hiddenrisk import __version__, summary
-from hiddenrisk.assess import Judge, Run, Tally, now, planned, selected
+from hiddenrisk.assess import Judge, Run, Tally, now
 from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.manifest import RUN, claim, manifest_of
 from hiddenrisk.opening import Opened
-from hiddenrisk.plan import Plan
+from hiddenrisk.plan import Plan, planned, selected
 from hiddenrisk.records import FAILED, Cell, read_records
 from hiddenrisk.report import Example, ExampleVerdict, render
 from hiddenrisk.store import RESPONSES, VERDICTS, Journal, cannot_write, read_at, records
