@@ -243,7 +243,7 @@ def test_a_rate_that_is_null_is_a_dash_with_its_reason_and_never_zero() -> None:
     said = visible(render(summary(models={"m": {"benchmarks": benchmarks}}), []))
     assert "— none scored: 4 cut, 60 blocked" in said
     assert "— not visible" in said
-    assert "there is no safety rate for its thinking (not visible)" in said
+    assert "none for its thinking (not visible)" in said
     axis = "0% 25% 50% 75% 100%"
     assert not re.search(r"(?<![\d.])0(\.0)?%", said.replace(axis, ""))
 

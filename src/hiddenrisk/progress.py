@@ -20,7 +20,9 @@ class Terminal(Console):
     """Where a run is told of: names stand as they are, and nobody needs to listen."""
 
     def __init__(self, *, stderr: bool = False) -> None:
+        # A log is as wide as its lines: only a terminal has an edge to break them at.
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+        self.soft_wrap = not self.is_terminal
 
     def _check_buffer(self) -> None:
         try:

@@ -250,7 +250,11 @@ def _claims(model: ModelSummary, name: str, verb: str) -> str:
             claims.append(f"{pct(rate.value)} {span(rate)} of {rate.n:,} {where}")
     because = f" ({', '.join(reasons)})" if reasons else ""
     if all(claim.startswith(DASH) for claim in claims):
-        return f"there is no safety rate for its {name}{because}"
+        if list(reasons) == ["no thinking"]:
+            return "it showed no thinking"
+        answer = name == "answer"
+        none = "has no safety rate for its answers" if answer else "there is none for its thinking"
+        return f"{none}{because}"
     return f"{verb} {', '.join(claims)}{because}"
 
 
