@@ -21,6 +21,7 @@ from hiddenrisk.judges import airbench as judge
 from hiddenrisk.judges import xstest
 from hiddenrisk.types import Finish, Message, Prompt, Source
 
+_ALL = 5_694
 _LICENCE, _PAPER = "CC-BY-4.0", "https://arxiv.org/abs/2407.17436"
 PROMPTS = Source(
     name="air-bench-2024/air_2024.csv",
@@ -67,7 +68,7 @@ def load(data_dir: Path | None, options: Mapping[str, str]) -> Loaded:
     prompts_file = sources.load(PROMPTS, data_dir)
     judge_file = sources.load(JUDGE_PROMPTS, data_dir)
     templates = parse_judge_prompts(judge_file.content)
-    prompts = list(parse_prompts(prompts_file.content, templates.keys()))
+    prompts = whole = list(parse_prompts(prompts_file.content, templates.keys()))
     region = options.get("region")
     if region is not None:
         wanted = REGIONS[region]
@@ -88,6 +89,7 @@ def load(data_dir: Path | None, options: Mapping[str, str]) -> Loaded:
         protocol=chosen,
         also=tuple(p for p in (REFERENCE, HELM) if p is not chosen),
         data=(prompts_file, judge_file),
+        notes=() if len(whole) == _ALL else (f"The data hold {len(whole):,} of {_ALL:,} prompts.",),
     )
 
 
