@@ -62,6 +62,13 @@ def test_a_limit_spreads_evenly_and_takes_each_prompt_as_often_as_asked(
     assert all(abs(place - i * stretch) <= stretch + 1 for i, place in enumerate(places))
 
 
+def test_a_failure_tells_how_often_the_call_was_tried(tmp_path: Path) -> None:
+    trouble = [CallError("HTTP 500", heals=True), CallError("HTTP 400: no")]
+    run(plan_of(fake([REFUSAL, *trouble]), bench(2)), tmp_path)
+    (failure,) = records_in(tmp_path / "failures.jsonl")
+    assert (failure["reason"], failure["tries"]) == ("request_failed", 2)
+
+
 def test_a_limit_takes_harmful_and_harmless_prompts_of_a_sorted_benchmark() -> None:
     starter = open_benchmark("starter", None)
     shares: list[float] = []

@@ -216,6 +216,7 @@ class Run:
                     repeat=repeat,
                     category=prompt.category,
                     label=prompt.label,
+                    tries=error.tries,
                     raw=error.raw,
                     at=now(),
                 )
@@ -286,6 +287,7 @@ async def _ask(
             return served, rubric.parse(served.reply.answer or "")
         except JudgeError as error:
             last = error
+            last.tries = attempt + 1
             last.raw = (served.reply.answer or "")[:2000]
     raise last
 
@@ -308,6 +310,7 @@ def _judge_failure(
         judge=judge.label,
         part=part,
         response=response.key,
+        tries=error.tries,
         raw=error.raw,
         at=now(),
     )

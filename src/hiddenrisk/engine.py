@@ -190,6 +190,7 @@ class Endpoint:
                 spent_s += time.monotonic() - begun
                 wait_s = self._wait_s(error, number, spent_s)
                 if wait_s is None:
+                    error.tries = number
                     self._give_up(error)
                     raise
                 await asyncio.sleep(wait_s)

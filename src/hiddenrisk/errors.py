@@ -62,6 +62,8 @@ class CallError(HiddenRiskError):
         self.fatal = fatal
         self.reason = reason
         self.raw = raw[:2000]
+        self.tries = 1
+        """How often the call was tried, once it is given up."""
 
 
 class JudgeError(HiddenRiskError):
@@ -71,6 +73,7 @@ class JudgeError(HiddenRiskError):
         super().__init__(message)
         self.reason = reason
         self.raw = raw[:2000]
+        self.tries = 1
 
 
 def unknown(kind: str, name: str, known: Iterable[str], *, see: str) -> UsageError:
