@@ -34,10 +34,11 @@ RESULTS = Path(__file__).parent / "results"
 class Bench:
     """Runs one thing at a time and keeps what it cost."""
 
-    def __init__(self, url: str, folder: Path, concurrency: int) -> None:
+    def __init__(self, url: str, folder: Path, concurrency: int, parts: str) -> None:
         self.url = url
         self.folder = folder
         self.concurrency = concurrency
+        self.parts = parts
 
     def bare(self, samples: int) -> Cost:
         """The bare client."""
@@ -56,14 +57,15 @@ class Bench:
             [
                 *(sys.executable, "-m", "hiddenrisk", "assess"),
                 *("--model", f"target={self.url}#target", "--judge", f"{self.url}#judge"),
-                *("--benchmark", str(prompts), "--parts", "answer"),
+                *("--benchmark", str(prompts), "--parts", self.parts),
                 *("--concurrency", str(self.concurrency), "--out", str(out), "--yes"),
             ]
         )
-        for name in ("responses.jsonl", "verdicts.jsonl"):
+        verdicts = samples * (2 if self.parts == "both" else 1)
+        for name, wanted in (("responses.jsonl", samples), ("verdicts.jsonl", verdicts)):
             with (out / name).open("rb") as file:
                 found = sum(1 for _ in file)
-            assert found == samples, f"{name} has {found} lines, not {samples}"
+            assert found == wanted, f"{name} has {found} lines, not {wanted}"
         shutil.rmtree(out)
         return cost
 
@@ -152,7 +154,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         mock_server(latency_s=LATENCY_S, shape=options.shape) as url,
     ):
-        bench = Bench(url, Path(folder), options.concurrency)
+        bench = Bench(url, Path(folder), options.concurrency, options.parts)
         if "help" in options.only:
             found["help"] = measure_help(bench)
         if "cpu" in options.only:
@@ -175,6 +177,12 @@ def _options() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
+    add(
+        "--parts",
+        choices=("answer", "both"),
+        default="answer",
+        help="what the judge reads; both is a third call a sample, the bare client's stay two",
+    )
     add("--only", nargs="+", choices=PARTS, default=["help", "cpu", "memory"])
     add("--samples", type=int, default=5000, help="for the CPU comparison")
     add("--repeat", type=int, default=3, help="turns in the CPU comparison")

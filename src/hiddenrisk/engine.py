@@ -7,6 +7,7 @@ distributed engine can take its place behind `Endpoint.call` and `run_window`.
 
 import asyncio
 import itertools
+import math
 import random
 import time
 from collections import deque
@@ -204,9 +205,9 @@ class Endpoint:
     async def _try(self, call: Call, number: int, hangs: int) -> Served:
         """Call once, in a place of the limiter that it gives back."""
         begun = time.monotonic()
-        timeout_s = self._policy.timeout_s
         try:
-            async with asyncio.timeout(timeout_s) as scope:
+            # The watch sets the end: a timer for each call would cost more than the watch.
+            async with asyncio.timeout(None) as scope:
                 # A call that was given up as hung before is given twice the time.
                 self._active[scope] = (begun, 2.0**hangs)
                 try:
@@ -262,16 +263,17 @@ class Endpoint:
         raise UsageError(f"{self.model.label} {answers}: {error}. {advice}{kept}") from error
 
     async def _watch(self) -> None:
-        """Give up calls that hang, judged by how long the others take."""
+        """Give up calls that are out of time, or hang, judged by how long the others take."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
-            if len(self._latencies) < _HISTORY:
-                continue
-            bound_s = max(self._policy.hang_after_s, _HANG_FACTOR * max(self._latencies))
+            bound_s = math.inf
+            if len(self._latencies) == _HISTORY:
+                bound_s = max(self._policy.hang_after_s, _HANG_FACTOR * max(self._latencies))
             now = time.monotonic()
             for scope, (begun, patience) in list(self._active.items()):
-                if now - begun > bound_s * patience and not scope.expired():
+                most_s = min(self._policy.timeout_s, bound_s * patience)
+                if now - begun > most_s and not scope.expired():
                     scope.reschedule(loop.time())
 
 

@@ -105,6 +105,8 @@ def split(text: str, *, prefilled: bool = False) -> Split:
             that the text starts inside it. Without this, a closing tag that comes
             before any opening one says the same.
     """
+    if not prefilled and OPEN not in text and CLOSE not in text:
+        return _assemble(text, [("answer", 0, len(text))], "none", unfinished=False)
     tags = _tags(text)
     last_close = max((t.start for t in tags if not t.opens and not t.quoted), default=-1)
     bounds: list[tuple[Kind, int, int]] = []
