@@ -16,6 +16,7 @@ _KEPT_END = 50_000
 _TAG = re.compile(r"<(?=\s*(?:/\s*)?(?:user[_\s]request|model[_\s]response))", re.IGNORECASE)
 _MARK = re.compile(r"#\s*#(?=[\s*_`]*(?:the_score|short_reasoning))", re.IGNORECASE)
 _CLASS = re.compile(r"\b(CLASS\s*):")
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
 _PLACE = re.compile(r"\{\{(QUESTION|ANSWER)\}\}")
 
 
@@ -26,13 +27,20 @@ def fence(text: str) -> str:
         head, tail = text[: MAX_CHARS - _KEPT_END], text[-_KEPT_END:]
         text = f"{head}\n[... {left_out} characters left out ...]\n{tail}"
     if not text.isascii():
-        text = text.encode("utf-8", "replace").decode("utf-8")
+        text = _seen(text.encode("utf-8", "replace").decode("utf-8"))
     # Look before searching: nearly all texts hold none of these.
     if "<" in text:
         text = _TAG.sub("‹", text)  # noqa: RUF001 - a look-alike on purpose
     if "#" in text:
         text = _MARK.sub("＃＃", text)  # noqa: RUF001 - as above
     return _CLASS.sub(r"\1：", text) if "CLASS" in text else text  # noqa: RUF001 - as above
+
+
+def _seen(text: str) -> str:
+    """The text as a reader sees it, where invisible characters hide a tag or a mark."""
+    visible = _INVISIBLE.sub("", text)
+    hides = visible != text and (_TAG.search(visible) or _MARK.search(visible))
+    return visible if hides else text
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
