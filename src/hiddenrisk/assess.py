@@ -19,9 +19,10 @@ from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.engine import Endpoint, Policy, run_window
 from hiddenrisk.errors import CallError, JudgeError
 from hiddenrisk.filing import judge_failure_of, lost_of, response_of, talked_of, verdict_of
+from hiddenrisk.insights import BUILTIN, Insights
 from hiddenrisk.judges import refusal
 from hiddenrisk.judges.rubric import asked_in, begun
-from hiddenrisk.plan import Plan, selected
+from hiddenrisk.plan import Plan, profiled, selected
 from hiddenrisk.store import RESPONSES, VERDICTS, Journal, placed_records, read_at, records
 from hiddenrisk.types import (
     Call,
@@ -37,7 +38,6 @@ from hiddenrisk.types import (
     Visibility,
 )
 
-BUILTIN = "builtin"
 _JUDGED_ANSWERS = frozenset({Finish.COMPLETE, Finish.CUT_IN_ANSWER})
 _JUDGED_THOUGHTS = frozenset({Finish.COMPLETE, Finish.CUT_IN_ANSWER, Finish.EMPTY})
 """How a response may have ended for its thought to be a finished one."""
@@ -116,6 +116,11 @@ def already_done(folder: Path) -> _Done:
     return done
 
 
+def first_model(judges: Sequence[Judge]) -> Endpoint | None:
+    """The first judge that is a model."""
+    return next((j.endpoint for j in judges if j.endpoint), None)
+
+
 class Run:
     """One pass over the samples of a plan, writing into an open journal."""
 
@@ -142,8 +147,13 @@ class Run:
         self._done = already_done(folder)
         self._asker = Asker(journal, folder, self._count_turn)
         self._victim = victim
-        self._checker = next((j.endpoint for j in judges if j.endpoint), victim)
+        self._checker = first_model(judges) or victim
         self._parts = [p for p in Part if plan.parts in ("both", p.value)]
+        self._insights: Insights | None = None
+        if plan.insights != "none" and Part.THINKING in self._parts:
+            asked = first_model(judges) if plan.insights == "judge" else None
+            self._insights = Insights(asked, journal, folder, self._asker)
+        self._profiled = {b.name: profiled(b, plan) for b in benchmarks}
         self._sampling = Sampling(temperature=plan.temperature, max_tokens=plan.max_tokens)
 
     async def carry_out(self, stop: asyncio.Event) -> None:
@@ -187,7 +197,7 @@ class Run:
     async def _sample(
         self, endpoint: Endpoint, benchmark: Loaded, prompt: Prompt, repeat: int
     ) -> None:
-        """One prompt through the model, its response through the judges."""
+        """One prompt through the model, its response through the judges, its thinking looked into."""
         response = await self._respond(endpoint, benchmark, prompt, repeat)
         if response is None:
             return
@@ -204,6 +214,11 @@ class Run:
                 if judge.endpoint is None and not benchmark.rules and len(self._judges) > 1:
                     continue
                 await self._judge(judge, benchmark, prompt, response, part, text)
+            if part is Part.THINKING and prompt.label == "unsafe" and self._insights:
+                sampled = (prompt.id, repeat) in self._profiled[benchmark.name]
+                looks = await self._insights.look(benchmark, prompt, response, sampled=sampled)
+                self._tally.made += looks[0]
+                self._tally.failed += looks[1]
 
     async def _respond(
         self, endpoint: Endpoint, benchmark: Loaded, prompt: Prompt, repeat: int

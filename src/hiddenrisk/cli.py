@@ -178,6 +178,17 @@ class _Finite(click.FloatRange):
     help="What the judges read. [default: both]",
 )
 @click.option(
+    "--insights",
+    type=click.Choice(["builtin", "judge", "none"]),
+    help="Who looks into thoughts: do they notice the risk, mean to decline, and where do they turn unsafe? Rules, the first judge that is a model (a call for each thought), or nobody. [default: builtin]",
+)
+@click.option(
+    "--profiles",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Thoughts of each model and benchmark that are looked at segment by segment; up to 40 calls each with `--insights judge`. [default: 100]",
+)
+@click.option(
     "--concurrency",
     type=click.IntRange(1),
     metavar="N",

@@ -13,7 +13,7 @@ import msgspec
 from hiddenrisk import stats
 from hiddenrisk.benchmarks.base import Protocol
 from hiddenrisk.records import LABELS, Cell
-from hiddenrisk.types import Finish, Part
+from hiddenrisk.types import Part
 
 
 class Contrast(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +51,7 @@ def contrast(cell: Cell, protocol: Protocol, judges: Sequence[str]) -> tuple[Con
     pairs: dict[tuple[float, float], list[int]] = {}
     for row in range(len(cell)):
         if LABELS[cell.labels[row]] == "unsafe":
-            thought, answer = (_number(cell, row, p, protocol, judges) for p in _PARTS)
+            thought, answer = (cell.counts(row, p, protocol, judges) for p in _PARTS)
             if thought is not None and answer is not None:
                 pairs.setdefault((thought, answer), []).append(row)
     flips = Flips(pairs.get((0.0, 1.0), []), pairs.get((1.0, 0.0), []))
@@ -70,12 +70,3 @@ def contrast(cell: Cell, protocol: Protocol, judges: Sequence[str]) -> tuple[Con
 
 
 _PARTS = (Part.THINKING, Part.ANSWER)
-
-
-def _number(
-    cell: Cell, row: int, part: Part, protocol: Protocol, judges: Sequence[str]
-) -> float | None:
-    outcome, said = cell.outcome(row, part, judges)
-    if outcome != Finish.COMPLETE.value or said is None or isinstance(said, str):
-        return None
-    return protocol.score(said)

@@ -6,11 +6,14 @@ from hiddenrisk.asking import Spent, now
 from hiddenrisk.benchmarks.base import Dialogue, Loaded
 from hiddenrisk.engine import Served
 from hiddenrisk.errors import CallError, JudgeError
+from hiddenrisk.judges.awareness import Awareness
 from hiddenrisk.types import (
     Failure,
     Model,
+    Noticed,
     Opinion,
     Part,
+    Profile,
     Prompt,
     Reason,
     Reply,
@@ -74,6 +77,14 @@ def judge_failure_of(
     )
 
 
+def insight_failure_of(
+    key: str, error: CallError | JudgeError, response: Response, judge: str
+) -> Failure:
+    """A look into a thought that could not be had; no sample's score hangs on it."""
+    failure = judge_failure_of(key, error, response, judge, Part.THINKING)
+    return msgspec.structs.replace(failure, stage="insight")
+
+
 def verdict_of(
     key: str,
     opinion: Opinion,
@@ -102,6 +113,44 @@ def verdict_of(
         calls=spent.calls,
         latency_s=round(spent.latency_s, 4),
         tries=spent.tries,
+        at=now(),
+    )
+
+
+def noticed_of(key: str, found: Awareness, response: Response, judge: str) -> Noticed:
+    """What a thought is aware of, filed."""
+    return Noticed(
+        key=key,
+        response=response.key,
+        model=response.model,
+        benchmark=response.benchmark,
+        prompt=response.prompt,
+        repeat=response.repeat,
+        judge=judge,
+        risk_noticed=found.risk_noticed,
+        refusal_intended=found.refusal_intended,
+        at=now(),
+    )
+
+
+def profile_of(
+    key: str,
+    ends: tuple[int, ...],
+    scores: tuple[float | None, ...],
+    response: Response,
+    judge: str,
+) -> Profile:
+    """How safe the segments of a thought are, filed."""
+    return Profile(
+        key=key,
+        response=response.key,
+        model=response.model,
+        benchmark=response.benchmark,
+        prompt=response.prompt,
+        repeat=response.repeat,
+        judge=judge,
+        ends=ends,
+        scores=scores,
         at=now(),
     )
 

@@ -9,11 +9,11 @@ import msgspec
 
 from hiddenrisk import __version__
 from hiddenrisk.asking import digest, now
-from hiddenrisk.assess import BUILTIN
 from hiddenrisk.errors import StoreError
+from hiddenrisk.insights import BUILTIN
 from hiddenrisk.judges import refusal
 from hiddenrisk.opening import Opened
-from hiddenrisk.store import FAILURES, RESPONSES, TURNS, VERDICTS, cannot_write
+from hiddenrisk.store import FAILURES, NOTICED, PROFILES, RESPONSES, TURNS, VERDICTS, cannot_write
 
 RUN = "run.json"
 
@@ -94,7 +94,9 @@ def claim(folder: Path, manifest: dict[str, Any]) -> None:
         if folder.exists() and not folder.is_dir():
             raise StoreError(f"{folder} is a file; --out names a directory")
         folder.mkdir(parents=True, exist_ok=True)
-        files = [folder / name for name in (RESPONSES, VERDICTS, FAILURES, TURNS)]
+        files = [
+            folder / name for name in (RESPONSES, VERDICTS, FAILURES, TURNS, NOTICED, PROFILES)
+        ]
         if not any(f.exists() and f.stat().st_size for f in files):
             return
         if not path.exists():

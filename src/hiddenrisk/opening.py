@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from hiddenrisk.assess import BUILTIN, Judge
+from hiddenrisk.assess import Judge, first_model
 from hiddenrisk.benchmarks import open_benchmark
 from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
 from hiddenrisk.engine import Endpoint, Policy
 from hiddenrisk.errors import UsageError, unknown
+from hiddenrisk.insights import BUILTIN
 from hiddenrisk.models import open_model
 from hiddenrisk.models.local import SLOTS
 from hiddenrisk.models.spec import parse
@@ -61,6 +62,14 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
         found = [d.warning for b in self.benchmarks for d in b.data]
         return sorted({w for w in found if w})
 
+    @property
+    def looker(self) -> str | None:
+        """Who looks into thoughts; None for nobody."""
+        if self.plan.insights == "none" or Part.THINKING not in self.parts:
+            return None
+        endpoint = first_model(self.judges) if self.plan.insights == "judge" else None
+        return endpoint.model.label if endpoint else BUILTIN
+
     def parts_of(self, benchmark: Loaded) -> list[Part]:
         """The parts of it that are judged."""
         return [p for p in self.parts if p in benchmark.parts]
@@ -109,6 +118,8 @@ def open_plan(plan: Plan, settings: Settings, command: str) -> Opened:
     _tell_twins_apart(models)
     _tell_twins_apart([j.endpoint.model for j in judges if j.endpoint])
     _distinct("label", [*(m.label for m in models), *(f"judge {j.label}" for j in judges)])
+    if plan.insights == "judge" and first_model(judges) is None:
+        raise UsageError("--insights judge needs a judge that is a model; name one with --judge")
     benchmarks = tuple(open_benchmark(text, settings.data_dir) for text in plan.benchmarks)
     _distinct("benchmark", [b.name for b in benchmarks])
     for benchmark in benchmarks:
@@ -152,7 +163,7 @@ def _victim(
             f"{talks[0]} is a dialogue, and the recording {silent[0]} cannot talk; give a model"
         )
     if plan.victim is None:
-        endpoint = next((j.endpoint for j in judges if j.endpoint), None)
+        endpoint = first_model(judges)
         if endpoint is None:
             raise UsageError(
                 f"{talks[0]} needs a model that plays the victim; name one with --victim "

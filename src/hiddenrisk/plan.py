@@ -42,6 +42,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     max_tokens: int | None = None
     temperature: float | None = None
     parts: Literal["both", "answer", "thinking"] = "both"
+    insights: Literal["builtin", "judge", "none"] = "builtin"
+    """Who looks into thoughts for what they notice and intend, and where they turn unsafe:
+    rules, the first judge that is a model, or nobody."""
+    profiles: int = 100
+    """Of each model and benchmark, so many thoughts are looked at segment by segment."""
     victim: str | None = None
     """Who plays the other side of a dialogue; None for the first judge that is a model."""
     reference: str | None = None
@@ -98,7 +103,13 @@ def check(fields: dict[str, Any], where: str = "the plan") -> Plan:
         raise UsageError(
             f"{where}: {error}{fields_known if 'unknown field' in str(error) else ''}"
         ) from error
-    for name, least in (("limit", 1), ("repeat", 1), ("max_tokens", 1), ("temperature", 0)):
+    for name, least in (
+        ("limit", 1),
+        ("repeat", 1),
+        ("max_tokens", 1),
+        ("temperature", 0),
+        ("profiles", 0),
+    ):
         value = getattr(plan, name)
         if value is not None and not least <= value <= _MOST:
             raise UsageError(f"{where}: {name} is {value}; it must be in {least}..{_MOST}")
@@ -121,6 +132,17 @@ def selected(benchmark: Loaded, plan: Plan) -> Iterator[tuple[Prompt, int]]:
             if index == place:
                 yield prompt, repeat
                 place = next(places, None)
+
+
+def profiled(benchmark: Loaded, plan: Plan) -> frozenset[tuple[str, int]]:
+    """The samples whose thoughts are looked at segment by segment: (prompt, repeat)."""
+
+    def harmful() -> Iterator[tuple[str, int]]:
+        return ((p.id, r) for p, r in selected(benchmark, plan) if p.label == "unsafe")
+
+    total = sum(1 for _ in harmful()) if plan.profiles and plan.insights != "none" else 0
+    places = set(_spread(min(plan.profiles, total), total))
+    return frozenset(item for place, item in enumerate(harmful()) if place in places)
 
 
 def _spread(wanted: int, total: int) -> Iterator[int]:

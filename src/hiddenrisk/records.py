@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from hiddenrisk import store
+from hiddenrisk.benchmarks.base import Protocol
 from hiddenrisk.types import Finish, Part, Reason, Usage, Visibility
 
 SPLIT = "judges_split"
@@ -69,9 +70,27 @@ class _Verdict(msgspec.Struct):
     calls: int = 1
 
 
+class _Noticed(msgspec.Struct):
+    key: str
+    response: str
+    judge: str
+    risk_noticed: bool
+    refusal_intended: bool
+
+
+class Profiled(msgspec.Struct):
+    """A profile as `Profile` files it: where segments end, and how safe each is."""
+
+    key: str
+    response: str
+    judge: str
+    ends: tuple[int, ...]
+    scores: tuple[float | None, ...]
+
+
 class _Failure(msgspec.Struct):
     key: str
-    stage: Literal["generate", "judge"]
+    stage: Literal["generate", "judge", "insight"]
     reason: Reason
     model: str
     benchmark: str
@@ -103,6 +122,12 @@ class Cell:
         """What judges graded beside safety, by (name, judge): {sample: grade}."""
         self.facts: dict[str, dict[int, str]] = defaultdict(dict)
         """What dialogues found out, by name: {sample: value}."""
+        self.noticed: dict[str, array[int]] = {}
+        """What each thought is aware of, by judge: bit 0 the risk, bit 1 to decline; or -1."""
+        self.profiles: dict[str, dict[int, Profiled]] = defaultdict(dict)
+        """Thoughts that were looked at segment by segment, by judge: {sample: profile}."""
+        self.unseen: Counter[str] = Counter()
+        """Looks into thoughts that failed, by judge."""
         self.problems: dict[tuple[Part, str], dict[int, str]] = defaultdict(dict)
         """Failed judgements: {sample: reason}."""
         self.partial: set[tuple[int, Part, str]] = set()
@@ -140,6 +165,27 @@ class Cell:
             self.partial.add((row, *key))
         for name, grade in verdict.grades.items():
             self.grades[name, verdict.judge][row] = grade
+
+    def noticing(self, row: int, found: _Noticed) -> None:
+        """Take in what a thought is aware of."""
+        if found.judge not in self.noticed:
+            self.noticed[found.judge] = array("b", [-1] * len(self))
+        self.noticed[found.judge][row] = found.risk_noticed + 2 * found.refusal_intended
+
+    def aware(self, row: int, judge: str) -> tuple[bool, bool] | None:
+        """Whether a thought notices the risk, and means to decline; None if nobody looked."""
+        column = self.noticed.get(judge)
+        bits = column[row] if column is not None and row < len(column) else -1
+        return None if bits < 0 else (bool(bits & 1), bool(bits & 2))
+
+    def counts(
+        self, row: int, part: Part, protocol: Protocol, judges: Sequence[str]
+    ) -> float | None:
+        """What a sample's part counts under a protocol; None where it has no score."""
+        outcome, said = self.outcome(row, part, judges)
+        if outcome != Finish.COMPLETE.value or said is None or isinstance(said, str):
+            return None
+        return protocol.score(said)
 
     def score(self, row: int, part: Part, judges: Sequence[str]) -> float | str:
         """The score that most of the judges gave a part, or the reason why there is none.
@@ -226,6 +272,7 @@ def read_records(folder: Path) -> Records:
     rows = _read_responses(folder, records)
     _read_turns(folder, records)
     _read_verdicts(folder, records, rows)
+    _read_insights(folder, rows)
     _read_failures(folder, records, rows)
     return records
 
@@ -269,6 +316,27 @@ def _read_verdicts(folder: Path, records: Records, rows: _Rows) -> None:
         if place is not None:
             place[0].judged(place[1], verdict)
         _count(records.usage["judge", verdict.judge], verdict.usage, verdict.calls)
+
+
+def _read_insights(folder: Path, rows: _Rows) -> None:
+    """What was found in thoughts, and the looks that failed and were not made good."""
+    lost: dict[str, tuple[Cell, str]] = {}
+    for failure in store.records(folder / store.FAILURES, _Failure):
+        place = rows.get(_short(failure.response or "0"))
+        if failure.stage == "insight" and failure.judge and place is not None:
+            lost[failure.key] = (place[0], failure.judge)
+    for found in store.records(folder / store.NOTICED, _Noticed):
+        lost.pop(found.key, None)
+        place = rows.get(_short(found.response))
+        if place is not None:
+            place[0].noticing(place[1], found)
+    for profile in store.records(folder / store.PROFILES, Profiled):
+        lost.pop(profile.key, None)
+        place = rows.get(_short(profile.response))
+        if place is not None:
+            place[0].profiles[profile.judge][place[1]] = profile
+    for cell, judge in lost.values():
+        cell.unseen[judge] += 1
 
 
 def _read_failures(folder: Path, records: Records, rows: _Rows) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,8 @@ import msgspec
 from hiddenrisk import __version__, summary
 from hiddenrisk.asking import now
 from hiddenrisk.assess import Judge, Run, Tally
-from hiddenrisk.benchmarks.base import Loaded
+from hiddenrisk.benchmarks.base import Loaded, Protocol
+from hiddenrisk.contrast import contrast
 from hiddenrisk.manifest import RUN, claim, manifest_of
 from hiddenrisk.opening import Opened
 from hiddenrisk.plan import Plan, planned, selected
@@ -24,7 +25,7 @@ from hiddenrisk.report import Example, ExampleVerdict, render
 from hiddenrisk.store import RESPONSES, VERDICTS, Journal, cannot_write, read_at, records
 from hiddenrisk.types import Message, Part, Response, Verdict
 
-SUMMARY, REPORT = "summary.json", "report.html"
+SUMMARY, FLIPS, REPORT = "summary.json", "flips.jsonl", "report.html"
 _USAGE = ("calls", "prompt_tokens", "completion_tokens", "reasoning_tokens")
 _EXAMPLES, _ALL_EXAMPLES, _LEAST_EXAMPLES = 40, 400, 5
 """Responses in the report, the worst first: of each model and benchmark at most, of all, and
@@ -124,6 +125,7 @@ def report(opened: Opened, folder: Path) -> dict[str, Any]:
     most = max(_LEAST_EXAMPLES, min(_EXAMPLES, _ALL_EXAMPLES // pairs))
     models: dict[str, Any] = {}
     shown: dict[str, Example] = {}
+    flips: list[dict[str, Any]] = []
     for text, model in zip(opened.plan.models, opened.models, strict=True):
         benchmarks: dict[str, Any] = {}
         for benchmark in opened.benchmarks:
@@ -137,7 +139,10 @@ def report(opened: Opened, folder: Path) -> dict[str, Any]:
                 opened.parts_of(benchmark),
                 _missing(cell, benchmark, opened.plan),
                 opened.notes(benchmark),
+                looker=opened.looker,
             )
+            if len(opened.parts_of(benchmark)) == len(Part):
+                flips += _flips(folder, cell, opened.protocols(benchmark)[0], labels)
             shown |= _examples(folder, cell, labels, opened.parts_of(benchmark), most)
         models[model.label] = {
             "spec": text,
@@ -166,6 +171,7 @@ def report(opened: Opened, folder: Path) -> dict[str, Any]:
         },
     }
     result["complete"] = not summary.incomplete(result)
+    _write_text(folder / FLIPS, "".join(f"{_one_line(flip)}\n" for flip in flips))
     _write(folder / SUMMARY, result)
     _write_text(folder / REPORT, render(result, _with_verdicts(folder, shown)))
     return result
@@ -200,6 +206,33 @@ def _missing(cell: Cell, benchmark: Loaded, plan: Plan) -> Counter[tuple[tuple[s
 
 def _kind(judge: Judge) -> str:
     return "llm" if judge.endpoint else "rules"
+
+
+class _Flipped(msgspec.Struct):
+    """What of a response the list of flips has."""
+
+    key: str
+    model: str
+    benchmark: str
+    prompt: str
+    repeat: int
+    category: tuple[str, ...]
+
+
+def _flips(
+    folder: Path, cell: Cell, protocol: Protocol, judges: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The samples whose thinking and answer differ, as flips.jsonl lists them."""
+    _, found = contrast(cell, protocol, judges)
+    both = {
+        "only_answer_safe": found.only_answer_safe,
+        "only_thinking_safe": found.only_thinking_safe,
+    }
+    for flip, rows in both.items():
+        offsets = [cell.offsets[row] for row in rows]
+        for response in read_at(folder / RESPONSES, offsets, _Flipped) if rows else ():
+            about = msgspec.structs.asdict(response)
+            yield {"flip": flip, "response": about.pop("key"), **about}
 
 
 def _examples(
@@ -251,6 +284,10 @@ def _with_verdicts(folder: Path, examples: dict[str, Example]) -> list[Example]:
             )
     replace = msgspec.structs.replace
     return [replace(e, verdicts=tuple(said[key])) for key, e in examples.items()]
+
+
+def _one_line(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _write(path: Path, value: object) -> None:

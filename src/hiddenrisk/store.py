@@ -19,13 +19,13 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from hiddenrisk.errors import StoreError
-from hiddenrisk.types import Failure, Response, Turn, Verdict
+from hiddenrisk.types import Failure, Noticed, Profile, Response, Turn, Verdict
 
-Record = Response | Verdict | Failure | Turn
+Record = Response | Verdict | Failure | Turn | Noticed | Profile
 T = TypeVar("T")
 
 RESPONSES, VERDICTS, FAILURES = "responses.jsonl", "verdicts.jsonl", "failures.jsonl"
-TURNS = "turns.jsonl"
+TURNS, NOTICED, PROFILES = "turns.jsonl", "noticed.jsonl", "profiles.jsonl"
 _SYNC_EVERY_S = 1.0
 _CHUNK = 1 << 20
 
@@ -110,6 +110,7 @@ class Journal:
 
 _FILES: dict[type, str] = {
     Response: RESPONSES, Verdict: VERDICTS, Failure: FAILURES, Turn: TURNS,
+    Noticed: NOTICED, Profile: PROFILES,
 }  # fmt: skip
 
 

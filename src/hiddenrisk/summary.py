@@ -11,6 +11,8 @@ import msgspec
 from hiddenrisk import stats
 from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
 from hiddenrisk.contrast import contrast
+from hiddenrisk.funnel import by_group, followed, funnel
+from hiddenrisk.positions import by_answer
 from hiddenrisk.records import ABSENT, FAILED, LABELS, NOT_RUN, OUTCOMES, UNJUDGED, Cell
 from hiddenrisk.types import Estimate, Finish, Part, Reason
 
@@ -43,6 +45,7 @@ def summarise_cell(
     parts: Sequence[Part],
     missing: Mapping[tuple[tuple[str, ...], str], int],
     notes: Sequence[str] | None = None,
+    looker: str | None = None,
 ) -> dict[str, Any]:
     """One model on one benchmark; the first protocol gives the headline.
 
@@ -54,6 +57,7 @@ def summarise_cell(
         parts: what was judged.
         missing: planned samples that were not run, by category and label.
         notes: what a reader must know; the benchmark's own if None.
+        looker: who looked into the thoughts; None for nobody.
     """
     whole = _Group(0)
     groups: dict[str, _Group] = {}
@@ -91,6 +95,7 @@ def summarise_cell(
         },
         "views": _views_json(views, main, parts, benchmark),
         "contrast": _contrast_json(cell, main, judges, parts),
+        "insights": _insights_json(cell, benchmark, main, judges, looker) if looker else None,
         "protocols": {p.name: _protocol_json(whole, p, parts) for p in protocols[1:]},
         "notes": list(benchmark.notes if notes is None else notes),
     }
@@ -119,6 +124,35 @@ def _contrast_json(
         return None
     found, _ = contrast(cell, main, judges)
     return msgspec.to_builtins(found) if found.n + found.unclear else None
+
+
+def _insights_json(
+    cell: Cell, benchmark: Loaded, main: Protocol, judges: Sequence[str], looker: str
+) -> dict[str, Any] | None:
+    """What the thoughts tell beside whether they are safe; None where nobody looked into any."""
+    samples = list(followed(cell, main, judges, looker))
+    if not samples and not cell.unseen[looker]:
+        return None
+
+    def below(path: tuple[str, ...]) -> list[str]:
+        return [_SEPARATOR.join(path[:depth]) for depth in range(1, len(path) + 1)]
+
+    def beside(path: tuple[str, ...]) -> list[tuple[str, str]]:
+        return list(dict.fromkeys(benchmark.views(path))) if benchmark.views else []
+
+    views: dict[str, dict[str, Any]] = {}
+    for (axis, value), found in by_group(cell, samples, beside).items():
+        views.setdefault(axis, {})[value] = msgspec.to_builtins(found)
+    return {
+        "judge": looker,
+        "failed": cell.unseen[looker],
+        "funnel": {
+            **msgspec.to_builtins(funnel(Counter(sample for _, sample in samples))),
+            "categories": msgspec.to_builtins(by_group(cell, samples, below)),
+            "views": views,
+        },
+        "positions": by_answer(cell, main, judges, looker),
+    }
 
 
 def _protocol_json(whole: _Group, protocol: Protocol, parts: Sequence[Part]) -> dict[str, Any]:

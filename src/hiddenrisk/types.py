@@ -233,11 +233,46 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     at: str = ""
 
 
+class Noticed(msgspec.Struct, frozen=True, kw_only=True):
+    """What a thought is aware of: the first steps of safety thinking."""
+
+    key: str
+    response: str
+    """The response's key."""
+    model: str
+    benchmark: str
+    prompt: str
+    repeat: int
+    judge: str
+    risk_noticed: bool
+    refusal_intended: bool
+    """Never without the risk noticed."""
+    at: str = ""
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """How safe a thought is from its beginning to its end, segment by segment."""
+
+    key: str
+    response: str
+    model: str
+    benchmark: str
+    prompt: str
+    repeat: int
+    judge: str
+    ends: tuple[int, ...]
+    """Where each segment ends, in characters of the thinking; the first begins at 0."""
+    scores: tuple[float | None, ...]
+    """Safety of each segment in [0, 1], as the judge's rubric has it; None where no verdict
+    could be had."""
+    at: str = ""
+
+
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """A call or a judgement that could not be had. Never a score."""
 
     key: str
-    stage: Literal["generate", "judge"]
+    stage: Literal["generate", "judge", "insight"]
     reason: Reason
     message: str
     model: str

@@ -245,6 +245,11 @@ def classify(text: str) -> Opinion:
     return _of_answer(_read(raw, head, len(text)))
 
 
+def intends(thought: str) -> Opinion:
+    """Tell whether a text that is known to be a thought settles on declining; as `classify`."""
+    return _of_thought(_plain(thought.lstrip()[:_HEAD]), _plain(thought[-_TAIL:]))
+
+
 @cache
 def _re(pattern: str) -> re.Pattern[str]:
     """Compile on first use: all patterns together take some 10 ms, too much for an import."""
