@@ -91,6 +91,44 @@ class Contrast(msgspec.Struct, frozen=True, kw_only=True):
     p: float | None = None
 
 
+class Funnel(msgspec.Struct, frozen=True, kw_only=True):
+    """How far safety thinking goes; see `funnel.Funnel`."""
+
+    n: int = 0
+    risk_noticed: int = 0
+    refusal_intended: int = 0
+    answer_safe: int = 0
+    answers_safe: int = 0
+    unclear: int = 0
+    unsafe_when_noticed: Rate = Rate()
+    unsafe_when_intended: Rate = Rate()
+    unsafe_when_unnoticed: Rate = Rate()
+    categories: dict[str, "Funnel"] = {}
+    views: dict[str, dict[str, "Funnel"]] = {}
+
+
+class Positions(msgspec.Struct, frozen=True, kw_only=True):
+    """Where thoughts turn unsafe; see `positions.Positions`."""
+
+    n: int = 0
+    unsafe: int = 0
+    unknown: int = 0
+    median: float | None = None
+    unsafe_share: list[float | None] = []
+    segments: int = 0
+    segments_failed: int = 0
+    by_answer: dict[str, "Positions"] = {}
+
+
+class Insights(msgspec.Struct, frozen=True, kw_only=True):
+    """What the thoughts tell beside whether they are safe."""
+
+    judge: str = ""
+    failed: int = 0
+    funnel: Funnel = Funnel()
+    positions: Positions | None = None
+
+
 class Results(msgspec.Struct, frozen=True, kw_only=True):
     """One model on one benchmark, or on one category of it (then without what follows parts)."""
 
@@ -108,11 +146,17 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     judge_failures: dict[str, int] = {}
     """Samples on which each judge failed, enough as the others may have been."""
     contrast: Contrast | None = None
+    insights: Insights | None = None
     grades: dict[str, Grade] = {}
     facts: dict[str, dict[str, int]] = {}
     """What dialogues found out: {name: {value: how often}}."""
     protocols: dict[str, dict[str, Rate | None]] = {}
     notes: list[str] = []
+
+    @property
+    def tells(self) -> bool:
+        """Whether anything is known of its thinking beside how safe it is."""
+        return bool((self.contrast and self.contrast.n) or self.insights)
 
 
 class ModelSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,7 +194,10 @@ def render(summary: dict[str, Any], examples: Sequence[Example]) -> str:
         msgspec.ValidationError: a value in the summary has another type than expected.
     """
     page = msgspec.convert(summary, Summary)
-    words = (category_rows, grouped_outcomes, p_value, pct, sentence, span, verdict, view_rows, why)
+    words = (
+        *(category_rows, grouped_outcomes, p_value, pct, sentence, shares, span, verdict),
+        *(view_rows, why),
+    )
     names = {f.__name__: f for f in words} | {"DASH": DASH, "TEXT_LIMIT": TEXT_LIMIT}
     template = _environment().get_template("report.html.jinja")
     return template.render(names, s=page, example_groups=grouped(examples))
@@ -313,6 +360,12 @@ def p_value(p: float | None) -> str:
     if p is None:
         return "no sample flipped"
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def shares(positions: Positions) -> list[float]:
+    """All that a picture of them has to hold; a zero at least."""
+    groups = [positions, *positions.by_answer.values()]
+    return [0.0, *(share for group in groups for share in group.unsafe_share if share)]
 
 
 def view_rows(groups: dict[str, Results]) -> list[Row]:

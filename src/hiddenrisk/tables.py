@@ -87,6 +87,9 @@ def beside(results: dict[str, Any]) -> str:
         for name, grade in results.get("grades", {}).items()
         if grade["value"] is not None
     ]
+    told = (results.get("insights") or {}).get("funnel", {}).get("unsafe_when_noticed", {})
+    if told.get("n"):
+        lines.append(f"unsafe though its\nthinking warned\n{rate(told)}")
     lines += _other_protocols(results)
     return "\n".join(lines)
 
