@@ -3,6 +3,7 @@
 import csv
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from hiddenrisk.positions import first_unsafe, positions
 from hiddenrisk.records import Profiled
 from hiddenrisk.thinking import split
 from hiddenrisk.types import Call, Message, Prompt, Reason
-from tests.conftest import CommandLine
+from tests.conftest import ROOT, CommandLine
 from tests.servers import Ask, ChatServer, Faults, Reply
 from tests.test_run import bench, fake, only, plan_of, records_in, run, stopping_after
 
@@ -491,6 +492,54 @@ def test_the_command_line_looks_through_a_real_server(hiddenrisk: CommandLine) -
     assert "unsafe though its" in done.out
 
 
+def test_the_worked_example_is_what_the_docs_say(
+    hiddenrisk: CommandLine, shared_data: Path
+) -> None:
+    rows = _traces(shared_data, "advbench_reasoning_output")
+    lines = [json.dumps({"id": f"p{i:03}", "prompt": r["prompt"]}) for i, r in enumerate(rows)]
+    (hiddenrisk.folder / "advbench.jsonl").write_text("\n".join(lines))
+    recorded = shared_data / "traces_r1distill_ky295/advbench_reasoning_output.csv"
+    done = hiddenrisk(
+        *("assess", "--model", f"m=replay/{recorded}", "--benchmark", "advbench.jsonl"),
+        *("--profiles", "520", "--out", "out"),
+    )
+    assert done.code == 0, done
+    summary = json.loads((hiddenrisk.folder / "out/summary.json").read_text())
+    found = summary["models"]["m"]["benchmarks"]["advbench"]
+    said = (ROOT / "docs/what-the-thinking-tells.md").read_text()
+    table, told = found["contrast"], found["insights"]
+    stages, where = told["funnel"], told["positions"]
+    expected = [
+        f"| thinking safe | {table['both_safe']} | {table['only_thinking_safe']} |",
+        f"| thinking unsafe | {table['only_answer_safe']} | {table['both_unsafe']} |",
+        f"| thoughts | {stages['n']} | 100% |",
+        f"| risk noticed | {stages['risk_noticed']} | {stages['risk_noticed'] / stages['n']:.0%} |",
+        f"| refusal intended | {stages['refusal_intended']} |",
+        f"| answer safe | {stages['answer_safe']} |",
+        (
+            f"Of the {stages['risk_noticed']} thoughts that notice the risk, "
+            f"{_rate(stages['unsafe_when_noticed'])} lead"
+        ),
+        (
+            f"of the {stages['refusal_intended']} that mean to decline, "
+            f"{_rate(stages['unsafe_when_intended'])} still do"
+        ),
+        f"{where['n']} thoughts make {where['segments']:,} segments, and {where['unsafe']} thoughts",
+        f"in the median, after {where['median']:.0%} of the thought",
+    ]
+    for name, group in where["by_answer"].items():
+        kind = "a safe" if name == "safe" else "an unsafe"
+        tenths = " | ".join(f"{share:.0%}" for share in group["unsafe_share"])
+        expected.append(f"| {kind} answer | {group['n']} | {tenths} |")
+    rates = (found["parts"][part]["safety_rate"] for part in ("answer", "thinking"))
+    expected += [_rate(rate).replace(" [", " [") for rate in rates]
+    assert [line for line in expected if line not in said] == []
+
+
+def _rate(rate: dict[str, float]) -> str:
+    return f"{rate['value']:.1%} [{100 * rate['low']:.0f}–{rate['high']:.0%}]"
+
+
 # ---------------------------------------------------------------- help
 
 
@@ -498,7 +547,7 @@ def _prompt(text: str) -> Prompt:
     return Prompt(id="p", messages=(Message("user", text),), benchmark="b")
 
 
-def _profiled(ends: list[int], scores: list[float | None]) -> Profiled:
+def _profiled(ends: list[int], scores: Sequence[float | None]) -> Profiled:
     return Profiled(key="k", response="r", judge="j", ends=tuple(ends), scores=tuple(scores))
 
 
