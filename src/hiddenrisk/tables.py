@@ -87,9 +87,10 @@ def beside(results: dict[str, Any]) -> str:
         for name, grade in results.get("grades", {}).items()
         if grade["value"] is not None
     ]
-    told = (results.get("insights") or {}).get("funnel", {}).get("unsafe_when_noticed", {})
-    if told.get("n"):
-        lines.append(f"unsafe though its\nthinking warned\n{rate(told)}")
+    told: dict[str, Any] | None = results.get("insights")
+    if told and told["funnel"]["unsafe_when_noticed"]["n"]:
+        failing = rate(told["funnel"]["unsafe_when_noticed"])
+        lines.append(f"unsafe though its\nthinking warned\n{failing}")
     lines += _other_protocols(results)
     return "\n".join(lines)
 
