@@ -12,7 +12,7 @@ INSTALL := $(PIP) install --no-deps --require-hashes
 EDITABLE := $(PIP) install --no-deps --no-build-isolation --no-index --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help setup assess test coverage check format bench lock clean
+.PHONY: help setup assess test extras coverage check format bench lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ assess: .venv/.run  ## measure: make assess ARGS="--model openai/gpt-4o --out ru
 
 test: .venv/.dev  ## the tests: make test ARGS="-k thinking"
 	@$(BIN)/python -m pytest $(ARGS)
+
+extras: .venv/.litellm  ## the tests of optional packages (litellm: 170 MB, not part of `make test`)
+	@$(BIN)/python -m pytest tests/test_litellm.py $(ARGS)
 
 coverage: .venv/.dev  ## the tests, with the lines and branches they miss
 	@$(BIN)/coverage erase
@@ -56,6 +59,7 @@ lock: .venv/.dev  ## pin and hash the requirements again: make lock LOCK_ARGS=--
 	@$(LOCK) local.in --no-deps --output-file local.txt
 	@$(LOCK) build.in --output-file build.txt
 	@$(LOCK) dev.in --constraint run.txt --constraint build.txt --output-file dev.txt
+	@$(LOCK) litellm.in --constraint run.txt --constraint dev.txt --output-file litellm.txt
 
 clean:  ## remove all that can be made again; never touches runs/
 	rm -rf .venv build dist .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis \
@@ -80,4 +84,9 @@ clean:  ## remove all that can be made again; never touches runs/
 .venv/.dev: .venv/.run requirements/dev.txt
 	@echo "setup: development tools"
 	@$(INSTALL) -r requirements/dev.txt
+	@touch $@
+
+.venv/.litellm: .venv/.dev requirements/litellm.txt
+	@echo "setup: litellm"
+	@$(INSTALL) -r requirements/litellm.txt
 	@touch $@

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from hiddenrisk.errors import UsageError, unknown
-from hiddenrisk.models import anthropic, fake, local, openai, replay, responses
+from hiddenrisk.models import anthropic, fake, litellm, local, openai, replay, responses
 from hiddenrisk.models.spec import Spec, parse
 from hiddenrisk.types import Model
 
@@ -11,6 +11,7 @@ BUILDERS: dict[str, Callable[[Spec], Model]] = {
     **dict.fromkeys(openai.PROVIDERS, openai.from_spec),
     "anthropic": anthropic.from_spec,
     "openai-responses": responses.from_spec,
+    "litellm": litellm.from_spec,
     "http": openai.from_spec,
     "local": local.from_spec,
     "replay": replay.from_spec,
@@ -21,6 +22,7 @@ BUILDERS: dict[str, Callable[[Spec], Model]] = {
 OPTIONS: dict[str, frozenset[str]] = {
     "anthropic": frozenset({"stream", "thinking"}),
     "openai-responses": frozenset({"stream", "effort", "summary"}),
+    "litellm": frozenset({"effort", "budget"}),
     "local": frozenset({"think", "budget"}),
     "replay": frozenset({"prefilled"}),
     "fake": frozenset(),

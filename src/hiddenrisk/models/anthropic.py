@@ -169,7 +169,7 @@ def read_message(message: dict[str, object], raw: msgspec.Raw, model: str) -> Re
     thoughts = [b for b in blocks if b.get("type") == "thinking"]
     shown = [t for b in thoughts if (t := text_of(b.get("thinking")).strip())]
     served = text_of(message.get("model")) or None
-    summarised = _summarises(model) or _summarises(served or "")
+    summarised = summarises(model) or summarises(served or "")
     hidden = not shown and (
         any(b.get("type") == "redacted_thinking" for b in blocks)
         # Shown as nothing: the signature holds the thought.
@@ -273,7 +273,7 @@ def _index(event: dict[str, object]) -> int:
     return count_of(event.get("index")) or 0
 
 
-def _summarises(model: str) -> bool:
+def summarises(model: str) -> bool:
     """Whether what a model shows of its thinking is a summary."""
     return "claude" in model.lower() and not _SHOWS_ALL.search(model)
 

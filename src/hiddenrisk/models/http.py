@@ -28,8 +28,8 @@ _STREAM_IDLE_S = 120.0
 _CONNECT_S = 15.0
 _DRAIN_S = 1.0
 _LINE_BYTES = 1 << 22
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_SECRET_CHARS = 8
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+SECRET_CHARS = 8
 """A shorter key is a placeholder (EMPTY, none, ollama), and would blot out words of answers."""
 _ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 _SAID = 2000
@@ -67,7 +67,7 @@ class HttpModel(ABC, Generic[S]):
         self.label = spec.label
         self.provider = spec.provider if spec.url is None else urlsplit(base_url).netloc
         self.base_url = base_url
-        self.local = urlsplit(base_url).hostname in _LOOPBACK
+        self.local = urlsplit(base_url).hostname in LOOPBACK
         self.prefilled = False
         self._streams = "stream" in spec.options
         self._key = key.strip() if key else None
@@ -107,8 +107,7 @@ class HttpModel(ABC, Generic[S]):
         Raises:
             UsageError: nothing listens there.
         """
-        if self._proxy is None:
-            await self._reach()
+        await reach(self.base_url, self.label)
         headers = dict(self._headers)
         if self._key:
             headers |= self._authorization(self._key)
@@ -124,27 +123,6 @@ class HttpModel(ABC, Generic[S]):
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
-    async def _reach(self) -> None:
-        """Connect once without a request: an unreachable endpoint is found before any call."""
-        parts = urlsplit(self.base_url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        error: OSError | None = None
-        for wait_s in (0.0, 0.5, 1.5):
-            await asyncio.sleep(wait_s)
-            try:
-                async with asyncio.timeout(_CONNECT_S):
-                    _, writer = await asyncio.open_connection(parts.hostname, port)
-            except OSError as failed:
-                error = failed
-                continue
-            writer.close()
-            return
-        why = (error.strerror if error else None) or type(error).__name__
-        raise UsageError(
-            f"cannot reach {self.label} at {self.base_url}: {why}. Is the server running, and "
-            "are address and port right?"
-        )
-
     async def close(self) -> None:
         """Close the session."""
         if self._session is not None:
@@ -158,14 +136,14 @@ class HttpModel(ABC, Generic[S]):
         model is asked after it said so leaves the temperature to it.
         """
         if self._no_temperature:
-            call = _without_temperature(call)
+            call = without_temperature(call)
         try:
             return await self._once(call)
         except CallError as error:
             if call.sampling.temperature is None or not _NO_TEMPERATURE.search(str(error)):
                 raise
             self._no_temperature = True
-        return await self._once(_without_temperature(call))
+        return await self._once(without_temperature(call))
 
     async def _once(self, call: Call) -> Reply:
         if self._session is None:
@@ -197,9 +175,39 @@ class HttpModel(ABC, Generic[S]):
 
     def _clean(self, content: bytes) -> bytes:
         """The bytes without the key, should a server echo it: keys never reach disk."""
-        if not self._key or len(self._key) < _SECRET_CHARS:
+        if not self._key or len(self._key) < SECRET_CHARS:
             return content
         return content.replace(self._key.encode(), b"[key]")
+
+
+async def reach(base_url: str, label: str) -> None:
+    """Connect once without a request: an unreachable endpoint is found before any call.
+
+    Behind a proxy nothing is tried.
+
+    Raises:
+        UsageError: nothing listens there.
+    """
+    if _proxy_for(base_url) is not None:
+        return
+    parts = urlsplit(base_url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    error: OSError | None = None
+    for wait_s in (0.0, 0.5, 1.5):
+        await asyncio.sleep(wait_s)
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                _, writer = await asyncio.open_connection(parts.hostname, port)
+        except OSError as failed:
+            error = failed
+            continue
+        writer.close()
+        return
+    why = (error.strerror if error else None) or type(error).__name__
+    raise UsageError(
+        f"cannot reach {label} at {base_url}: {why}. Is the server running, and are address "
+        "and port right?"
+    )
 
 
 def key_of(spec: Spec, variable: str) -> str:
@@ -301,7 +309,8 @@ def count_of(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _without_temperature(call: Call) -> Call:
+def without_temperature(call: Call) -> Call:
+    """The call, leaving the temperature to the model."""
     sampling = msgspec.structs.replace(call.sampling, temperature=None)
     return msgspec.structs.replace(call, sampling=sampling)
 
@@ -316,6 +325,6 @@ async def _drain(http: aiohttp.ClientResponse) -> None:
 def _proxy_for(url: str) -> str | None:
     """The proxy that the environment names for this URL, looked up once."""
     parts = urlsplit(url)
-    if not parts.hostname or parts.hostname in _LOOPBACK or proxy_bypass(parts.hostname):
+    if not parts.hostname or parts.hostname in LOOPBACK or proxy_bypass(parts.hostname):
         return None
     return getproxies().get(parts.scheme)
