@@ -25,7 +25,7 @@ assess: .venv/.run  ## measure: make assess ARGS="--model openai/gpt-4o --out ru
 test: .venv/.dev  ## the tests: make test ARGS="-k thinking"
 	@$(BIN)/python -m pytest $(ARGS)
 
-extras: .venv/.litellm  ## the tests of optional packages (litellm: 170 MB, not part of `make test`)
+extras: .venv/.litellm  ## the tests of optional packages (litellm, 200 MB; not part of `make test`)
 	@$(BIN)/python -m pytest tests/test_litellm.py $(ARGS)
 
 coverage: .venv/.dev  ## the tests, with the lines and branches they miss

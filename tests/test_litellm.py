@@ -197,6 +197,7 @@ def test_who_summarises_its_thinking_is_told_by_the_models_name(
         ("litellm/gpt-4o", "litellm has no provider 'gpt-4o'"),
         ("litellm/openai/", "litellm has no provider 'openai'"),
         ("litellm/cohere/command-a-reasoning", "does not hand on why a reply of 'cohere' ended"),
+        ("litellm/bedrock/invoke/meta.llama3", "write litellm/bedrock/converse/MODEL instead"),
         ("litellm/groq/x", "needs a key: set the environment variable GROQ_API_KEY"),
         ("litellm/openai/x?stream", "unknown option 'stream'; known: budget, effort"),
         ("litellm/openai/x?effort", "effort=yes"),
@@ -232,7 +233,7 @@ def test_a_model_is_local_only_where_its_address_is(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     away = open_model("litellm/openai/x?effort=low")
     assert (away.local, away.provider) == (False, "litellm/openai")
-    assert away.identity == {"litellm": "openai/x", "reasoning_effort": "low"}
+    assert away.identity == {"litellm": "openai/x", "effort": "low"}
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1/")
     here = open_model("litellm/openai/x")
     assert here.local
@@ -399,6 +400,50 @@ def test_geminis_thinking_is_a_summary_and_its_filter_a_block(
         assert reply.usage.reasoning_tokens == 7
 
 
+def _converse(*content: dict[str, Any], stop: str = "end_turn") -> dict[str, Any]:
+    return {
+        "output": {"message": {"role": "assistant", "content": list(content)}},
+        "stopReason": stop,
+        "usage": {"inputTokens": 3, "outputTokens": 5, "totalTokens": 8},
+        "metrics": {"latencyMs": 1},
+    }
+
+
+_BEDROCK_THOUGHT = {"reasoningContent": {"reasoningText": {"text": "T", "signature": "c2ln"}}}
+
+
+@needs_litellm
+@pytest.mark.skipif(importlib.util.find_spec("boto3") is None, reason="boto3 is not installed")
+@pytest.mark.parametrize(
+    ("model", "stop", "finish", "visibility"),
+    [
+        ("us.deepseek.r1-v1:0", "end_turn", Finish.COMPLETE, Visibility.VISIBLE),
+        ("us.deepseek.r1-v1:0", "max_tokens", Finish.CUT_IN_ANSWER, Visibility.VISIBLE),
+        ("us.deepseek.r1-v1:0", "guardrail_intervened", Finish.BLOCKED, Visibility.VISIBLE),
+        (f"us.anthropic.{CLAUDE}-v1:0", "end_turn", Finish.COMPLETE, Visibility.SUMMARISED),
+        (f"us.anthropic.{OLD_CLAUDE}-v1:0", "end_turn", Finish.COMPLETE, Visibility.VISIBLE),
+    ],
+)
+def test_bedrocks_converse_is_read_whole(
+    model: str,
+    stop: str,
+    finish: Finish,
+    visibility: Visibility,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE01234")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY)
+    monkeypatch.setenv("AWS_REGION_NAME", "us-east-1")
+    says = whole(_converse(_BEDROCK_THOUGHT, {"text": "A"}, stop=stop))
+    spec, variable = f"litellm/bedrock/converse/{model}", "AWS_BEDROCK_RUNTIME_ENDPOINT"
+    served, seen = ask(spec, lambda _: says, monkeypatch, variable, call(max_tokens=9), tries=1)
+    reply = served.reply
+    assert (reply.thinking, reply.answer) == ("T", "A")
+    assert (reply.finish, reply.visibility) == (finish, visibility)
+    assert reply.usage == Usage(prompt_tokens=3, completion_tokens=5)
+    assert seen.paths == [f"/model/{model}/converse"]
+
+
 # ---------------------------------------------------------------- errors
 
 
@@ -479,10 +524,14 @@ def test_a_model_that_takes_no_temperature_is_asked_without(
 
 
 @needs_litellm
-def test_an_echoed_key_stays_out_of_replies(monkeypatch: pytest.MonkeyPatch) -> None:
-    says = whole(_completion(content=f"Your key is {KEY}.", reasoning_content=KEY))
+def test_an_echoed_key_stays_out_of_replies_and_a_word_stays_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "abc/+def0123")
+    monkeypatch.setenv("SOME_TOKEN", "disabled")
+    says = whole(_completion(content=f"{KEY} is disabled, abc/+def0123.", reasoning_content=KEY))
     reply = _openai(says, monkeypatch)[0].reply
-    assert (reply.answer, reply.thinking) == ("Your key is [key].", "[key]")
+    assert (reply.answer, reply.thinking) == ("[key] is disabled, [key].", "[key]")
     assert KEY.encode() not in bytes(reply.raw)
 
 

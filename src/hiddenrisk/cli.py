@@ -87,7 +87,8 @@ _EXAMPLES = """
 A SPEC names a model or a judge: [label=]provider/model, or [label=]URL#model-id
   openai/gpt-4o, deepseek/deepseek-reasoner, openrouter/..., local/smollm2,
   anthropic/claude-sonnet-4-5?thinking=4096, openai-responses/o3?summary=auto,
-  http://localhost:8000/v1#my-model, replay/transcripts.jsonl
+  http://localhost:8000/v1#my-model, replay/transcripts.jsonl,
+  litellm/vertex_ai/gemini-2.5-pro?effort=low (the extra "litellm"; or ?budget=TOKENS)
   options: ?stream (send server-sent events), ?prefilled (the chat template opens
   the thought), local/smollm2?think
 Keys come from the provider's usual variable (OPENAI_API_KEY, ...); a bare URL uses

@@ -43,15 +43,22 @@ _NEEDS = {
     "vertex_ai": ("google.auth", "google-auth"),
 }
 """What some providers need beside litellm: a module, and the package that has it."""
-_SILENT = frozenset({
-    "cohere",
-    "cohere_chat",
-    "nlp_cloud",
-    "oobabooga",
-    "petals",
-    "replicate",
-    "sagemaker",
-})  # fmt: skip
+_SILENT = frozenset(
+    [
+        "bytez",
+        "cloudflare",
+        "cohere",
+        "cohere_chat",
+        "langgraph",
+        "nlp_cloud",
+        "ollama",
+        "oobabooga",
+        "petals",
+        "replicate",
+        "sagemaker",
+        "triton",
+    ]
+)
 """Where litellm (1.88.6) drops why a reply ended, so that a cut one would pass for complete."""
 _SIGNS_IN = frozenset({"azure", "azure_ai", "watsonx"})
 """These take a token or a login in place of a key, so that a missing key says nothing."""
@@ -61,6 +68,7 @@ _SUMMARISES = re.compile(r"gemini|\bo[1-9]\b|\bgpt-[4-9]", re.IGNORECASE)
 _EFFORTS = re.compile(r"[a-z]{2,12}")
 _MOST = 10**6
 _CAUSES = 10
+_WORD_CHARS = 20
 _HOPELESS = frozenset({"ImportError", "UnsupportedParamsError"})
 """What litellm raises by itself, and would for every call."""
 _TIMEOUT_S = 3600.0
@@ -83,12 +91,7 @@ def from_spec(spec: Spec) -> "LiteLLMModel":
             f"litellm has no provider '{provider}' (in '{spec.text}'); write "
             "litellm/PROVIDER/MODEL, with a provider from docs.litellm.ai/docs/providers"
         )
-    if provider in _SILENT:
-        raise UsageError(
-            f"litellm does not hand on why a reply of '{provider}' ended, so that a cut one would "
-            "count as complete; use the provider's OpenAI-compatible endpoint instead, by its URL: "
-            "https://host/v1#model-id"
-        )
+    _refuse_silent(provider, name)
     module, package = _NEEDS.get(provider, ("litellm", "litellm"))
     if not _have(module):
         raise UsageError(f"litellm/{provider}/... needs one more package: pip install {package}")
@@ -97,6 +100,25 @@ def from_spec(spec: Spec) -> "LiteLLMModel":
     if keys and provider not in _SIGNS_IN:
         raise UsageError(f"{spec.text} needs a key: set the environment variable {keys[0]}")
     return LiteLLMModel(spec, library, _options(spec), _base(provider))
+
+
+def _refuse_silent(provider: str, name: str) -> None:
+    """Refuse where a cut reply would count as complete.
+
+    Raises:
+        UsageError: litellm does not say why replies ended.
+    """
+    if provider in _SILENT:
+        raise UsageError(
+            f"litellm does not hand on why a reply of '{provider}' ended, so that a cut one would "
+            "count as complete; use the provider's OpenAI-compatible endpoint instead, by its URL: "
+            "https://host/v1#model-id"
+        )
+    if provider == "bedrock" and name.startswith("invoke/"):
+        raise UsageError(
+            "litellm does not hand on why a reply of 'bedrock/invoke' ended, so that a cut one "
+            "would count as complete; write litellm/bedrock/converse/MODEL instead"
+        )
 
 
 def load() -> Any:  # noqa: ANN401 - an untyped package
@@ -167,7 +189,7 @@ class LiteLLMModel:
         self.provider = f"litellm/{spec.model.partition('/')[0]}"
         self.local = base is not None and urlsplit(base).hostname in LOOPBACK
         self.prefilled = False
-        self.identity: dict[str, Any] = {"litellm": spec.model, **extra}
+        self.identity: dict[str, Any] = {"litellm": spec.model, **spec.options}
         if base is not None:
             self.identity["endpoint"] = base
         self._base = base
@@ -246,11 +268,9 @@ class LiteLLMModel:
 
 def _secrets() -> list[bytes]:
     """What must not be written down: keys and tokens of the environment, the longest first."""
-    values = {
-        value.strip()
-        for name, value in os.environ.items()
-        if _SECRET_NAME.search(name) and len(value.strip()) >= SECRET_CHARS
-    }
+    named = (v.strip() for name, v in os.environ.items() if _SECRET_NAME.search(name))
+    # A setting such as "disabled" is a word, and would be blotted out of answers.
+    values = {v for v in named if len(v) >= (SECRET_CHARS if not v.isalpha() else _WORD_CHARS)}
     spelt = {form for v in values for form in (v, quote(v, safe=""), json.dumps(v)[1:-1])}
     return sorted((form.encode("utf-8", "surrogateescape") for form in spelt), key=len)[::-1]
 
@@ -259,8 +279,8 @@ def reshape(said: dict[str, Any], asked: str) -> dict[str, Any]:
     """Put back into litellm's completion what it took away; pure, changes its argument.
 
     The finish reason (unknown ones became "stop"), a refusal in a field of its own, what kind
-    of thinking is shown, and no token counts that nobody has told: zeros, and those of Claude's
-    thinking, which litellm estimates.
+    of thinking is shown, and no token counts that nobody has told: zeros, and those of the
+    thinking of Claude and on Bedrock, which litellm estimates.
 
     Args:
         said: the completion, as plain JSON.
@@ -282,7 +302,7 @@ def reshape(said: dict[str, Any], asked: str) -> dict[str, Any]:
     usage = fields_of(said.get("usage"))
     if not usage.get("prompt_tokens") and not usage.get("completion_tokens"):
         said.pop("usage", None)
-    elif any("claude" in name.lower() for name in names):
+    elif asked.startswith("bedrock/") or any("claude" in name.lower() for name in names):
         usage.pop("completion_tokens_details", None)
     return said
 
@@ -334,7 +354,7 @@ def read_failure(error: Exception, clean: Callable[[bytes], bytes]) -> Reply:
     raise CallError(
         " ".join(said.split())[:300],
         heals=status >= 500 or status in {408, 429},
-        fatal=bool(names & _HOPELESS) or status in {401, 403},
+        fatal=bool(names & _HOPELESS) or status in {401, 403, 404},
     ) from None
 
 
