@@ -6,7 +6,6 @@ caller declares (`prefilled`, `tags`), and what it amounts to.
 
 import json
 import re
-import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +15,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.parsing import hostile
 from hiddenrisk.models.wire import Stream, read_completion
+from hiddenrisk.tags import LOOKS
 from hiddenrisk.thinking import Split, join, read, split
 from hiddenrisk.types import Finish, Reply, Visibility
 
@@ -170,7 +171,8 @@ def test_every_prefix_is_split_without_contradiction(name: str) -> None:
     told = 0
     if not options["prefilled"] and found.style in {"prefilled", "channels"}:
         # That the text began inside a thought is told by what ends it.
-        told = whole.find("a") if not text.lstrip().startswith(("<|", "analysis<|")) else 0
+        answer = whole.find("a") if "a" in whole else len(text)
+        told = answer if not text.lstrip().startswith(("<|", "analysis<|")) else 0
     for end in range(len(text) + 1):
         so_far = split(text[:end], **options)
         if any(_in_code(t or "") for t in (text[:end], so_far.thinking, found.thinking)):
@@ -291,11 +293,73 @@ def test_a_pair_of_ones_own_is_two_texts(tags: tuple[str, str]) -> None:
     ],
     ids=lambda text: text[:24],
 )
-def test_a_megabyte_of_any_tags_is_split_in_linear_time(text: str) -> None:
-    start = time.perf_counter()
-    found = split(text)
-    assert time.perf_counter() - start < 2
+def test_nothing_of_a_megabyte_of_tags_is_lost(text: str) -> None:
+    # What it takes is measured by `python -m bench --only parsing`.
+    assert join(split(text).segments) == text
+
+
+@pytest.mark.parametrize("prefilled", [False, True])
+@pytest.mark.parametrize("name", hostile())
+def test_nothing_of_a_flood_is_lost(name: str, prefilled: bool) -> None:
+    text, _, tags = hostile()[name].shape(50_000, prefilled=prefilled)
+    found = split(text, prefilled=prefilled, tags=tags)
     assert join(found.segments) == text
+    assert (found.thinking is None) == (found.style == "none")
+
+
+# ---------------------------------------------------------------- more tags than are looked at
+
+_THOUGHT = "<think>\nT\n</think>\nA\n"
+
+
+def test_a_thousand_thoughts_are_taken_apart() -> None:
+    found = split(_THOUGHT * 950)
+    assert found.thinking == "\n\n".join("T" * 950)
+    assert found.answer == "\n\n".join("A" * 950)
+
+
+@pytest.mark.parametrize("count", range(LOOKS - 3, LOOKS + 3))
+@pytest.mark.parametrize("unit", [_THOUGHT, "y<think>T</think>", "`<think>` `</think>` "])
+def test_a_thought_that_is_cut_is_no_answer_after_any_number_of_tags(count: int, unit: str) -> None:
+    text = unit * count + "\n<think>\nU cut"
+    found = split(text)
+    assert found.unfinished
+    assert found.thinking is not None
+    assert found.thinking.endswith("U cut")
+    assert "U cut" not in (found.answer or "")
+    assert join(found.segments) == text
+
+
+def test_what_follows_too_many_tags_is_of_the_part_that_is_open() -> None:
+    inside = split("<think>\n" + "`</think>` " * LOOKS + "U\n</think>\nA")
+    assert (inside.answer, inside.unfinished) == (None, True)
+    outside = split(_THOUGHT * LOOKS + "B")
+    assert (outside.answer or "").endswith("<think>\nT\n</think>\nA\nB")
+    assert not outside.unfinished
+
+
+def test_opening_tags_in_a_thought_are_none_of_those_that_are_counted() -> None:
+    found = split("<think>\n" * (2 * LOOKS) + "T\n</think>\n" + "x </think> " * (2 * LOOKS) + "A")
+    assert not found.unfinished
+    assert (found.thinking or "").endswith("T")
+    assert (found.answer or "").endswith("A")
+
+
+def test_code_is_told_up_to_a_number_of_fences() -> None:
+    found = split("<think>\n" + "```\nx\n```\n" * LOOKS + "T\n</think>\nA")
+    assert (found.answer, found.unfinished) == ("A", False)
+
+
+@pytest.mark.parametrize("count", [LOOKS // 2, LOOKS])
+def test_the_last_message_is_told_after_any_number_of_messages(count: int) -> None:
+    message = "<|start|>assistant<|channel|>{}<|message|>{}<|end|>"
+    middle = (message.format("analysis", "T") + message.format("final", "A")) * count
+    found = split(middle + message.format("final", "B"))
+    assert (found.answer or "").endswith("B")
+    assert not found.unfinished
+    found = split(middle + "<|start|>assistant<|channel|>analysis<|message|>U cut")
+    assert found.unfinished
+    assert "U cut" not in (found.answer or "")
 
 
 # ---------------------------------------------------------------- recorded exchanges

@@ -11,34 +11,40 @@ it the same way since its pull request 32114).
 A server that drops special tokens leaves `analysis...assistantfinal...`. This is taken
 apart only where both words stand, in this order, and the second one once; a text that was
 cut before it cannot be told from any other, and is left as it is.
+
+As with tags, only so many tokens are looked at: what follows belongs to the message that is
+open there, but for the last message of all.
 """
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
-from hiddenrisk.tags import Cuts, Kind
+from hiddenrisk.tags import LOOKS, Cuts, Kind
 
-_PART_OF = r"(?:<(?:\|[a-z]{0,9}\|?)?)?\Z"
+_PART_OF = r"(?:<(?:\|[a-z]{0,9}+\|?+)?+)?+\Z"
 """What is left of a token where the text ends inside it."""
 _TOKEN = re.compile(
-    rf"<\|(?:(end|return|call)\|>(?=\s*(?:<\|(?:start|channel)\|>|{_PART_OF}))|(?:start|channel)\|>)"
+    rf"<\|(?:(end|return|call)\|>(?=\s*+(?:<\|(?:start|channel)\|>|{_PART_OF}))|(?:start|channel)\|>)"
 )
 """A token that may end a message, or begin the head of one."""
+_TO = r"(?: [^<\n]{0,200}+)?+"
 _HEAD = re.compile(
-    r"(?:<\|start\|>(?P<role>(?:[A-Za-z][\w.-]{0,100})?(?: [^<\n]{0,200})?))?"
-    r"(?:<\|channel\|>\s?(?P<channel>[a-z]*)(?P<to>(?: [^<\n]{0,200})?))?"
-    r"(?:<\|constrain\|>[^<\n]{0,200})?"
-    r"(?:<\|message\|>|(?P<cut>(?:<(?:\|[a-z]{0,9}\|?)?)?\Z))"
+    rf"(?:<\|start\|>(?P<role>(?:[A-Za-z][\w.-]{{0,100}}+)?+{_TO}))?+"
+    rf"(?:<\|channel\|>\s?(?P<channel>[a-z]*+)(?P<to>{_TO}))?"
+    r"(?:<\|constrain\|>[^<\n]{0,200}+)?+"
+    rf"(?:<\|message\|>|(?P<cut>{_PART_OF}))"
 )
-_BARE = re.compile(
-    r"(?P<channel>analysis|commentary|final)(?P<to>(?: [^<\n]{0,200})?)<\|message\|>"
-)
+"""Only the space before a channel may be of the next part: all else is tried once (`+`)."""
+_BARE = re.compile(rf"(?P<channel>analysis|commentary|final)(?P<to>{_TO})<\|message\|>")
 """A head of which the prompt has all that stands before the channel's name."""
 _CHANNELS = ("analysis", "commentary", "final")
 _PART = re.compile(_PART_OF)
 _SPACE = re.compile(r"\s*")
 _STRIPPED = re.compile(r"\s*analysis(?=\S)")
-_TURN = re.compile(r"assistant(?:analysis|final)")
+_TURN = re.compile("assistantanalysis")
+_FINAL = "assistantfinal"
 
 
 class _Head(NamedTuple):
@@ -61,7 +67,7 @@ class _Stop(NamedTuple):
 def cut(text: str) -> Cuts | None:
     """Take a text with channels apart; None where it has none."""
     if "<|message|>" not in text and not text.lstrip().startswith("<|"):
-        return _stripped(text) if "assistantfinal" in text else None
+        return _stripped(text)
     bounds: list[tuple[Kind, int, int]] = []
     position, kind, opened = 0, "mark", False
     start = len(text) - len(text.lstrip())
@@ -76,6 +82,7 @@ def cut(text: str) -> Cuts | None:
         bounds.append(("mark", stop.at, stop.over))
         head, opened = stop.head, True
     thought, unfinished = opened, False
+    tokens = _tokens(text)
     while head is not None:
         bounds.append(("mark", head.start, head.end))
         kind, position = head.kind, head.end
@@ -83,7 +90,7 @@ def cut(text: str) -> Cuts | None:
         if head.cut:
             unfinished = kind == "thinking"
             break
-        stop = _stop(text, position, kind)
+        stop = _stop(text, tokens, position, kind)
         bounds.append((kind, position, stop.at))
         bounds.append(("mark", stop.at, stop.over))
         unfinished = kind == "thinking" and stop.head is None and stop.at == stop.over
@@ -126,16 +133,27 @@ def _kind(channel: str | None, to: str, *, ours: bool) -> Kind:
     return "thinking" if not ours or "to=" in to or channel == "analysis" else "answer"
 
 
-def _stop(text: str, position: int, kind: Kind) -> _Stop:
-    """The end of the message whose text begins here.
+def _tokens(text: str) -> Iterator[re.Match[str]]:
+    """The tokens that are looked at, and those of the last message."""
+    at = 0
+    for token in islice(_TOKEN.finditer(text), LOOKS):
+        at = token.start()
+        yield token
+    last = text.rfind("<|start|>", at + 1)
+    if last >= 0:
+        yield from islice(_TOKEN.finditer(text, last), LOOKS)
+
+
+def _stop(text: str, tokens: Iterator[re.Match[str]], position: int, kind: Kind) -> _Stop:
+    """The end of the message whose text begins here; takes the tokens up to there.
 
     An end token ends it where the text ends or another message begins; elsewhere, in
     quotes, and in a code block of an answer, it is talked about.
     """
     fences, counted = 0, position
-    for token in _TOKEN.finditer(text, position):
+    for token in tokens:
         at = token.start()
-        if text.startswith("`", at - 1):
+        if at < position or text[at - 1 : at] == "`":
             continue
         if kind == "answer":
             fences += text.count("```", counted, at)
@@ -161,7 +179,7 @@ def _handed_over(text: str) -> _Stop | None:
     token = _TOKEN.search(text)
     if token is None or token[1] is None or text.count("```", 0, token.start()) % 2 == 1:
         return None
-    stop = _stop(text, token.start(), "thinking")
+    stop = _stop(text, iter([token]), 0, "thinking")
     ours = stop.at == token.start() and stop.head is not None and not stop.head.cut
     return stop if ours else None
 
@@ -169,15 +187,16 @@ def _handed_over(text: str) -> _Stop | None:
 def _stripped(text: str) -> Cuts | None:
     """A text whose special tokens were dropped, if that can be told."""
     opening = _STRIPPED.match(text)
-    if opening is None or text.count("assistantfinal") != 1 or "assistantcommentary" in text:
+    if opening is None or text.count(_FINAL) != 1 or "assistantcommentary" in text:
         return None
     bounds: list[tuple[Kind, int, int]] = [("mark", 0, opening.end())]
-    position = opening.end()
-    for turn in _TURN.finditer(text, position):
+    position, final = opening.end(), text.find(_FINAL)
+    for turn in islice(_TURN.finditer(text, position, final), LOOKS):
         bounds.append(("thinking", position, turn.start()))
         bounds.append(("mark", *turn.span()))
         position = turn.end()
-        if turn.group().endswith("final"):
-            break
-    bounds.append(("answer", position, len(text)))
+    answer = final + len(_FINAL)
+    bounds.append(("thinking", position, final))
+    bounds.append(("mark", final, answer))
+    bounds.append(("answer", answer, len(text)))
     return Cuts(bounds, "channels", unfinished=False)

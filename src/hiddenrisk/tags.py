@@ -3,10 +3,15 @@
 An opening tag is closed by its own closing tag only; any other tag inside is text. A tag
 that is quoted, fenced as code, or stands in running text as any word is talked about and
 opens or closes nothing.
+
+A response has a few tags; one that has thousands is a model in a loop, or made to keep us
+busy. After `LOOKS` tags no other is looked at: what follows belongs to the part that is
+open there, but for a thought that begins after the last closing tag.
 """
 
 import re
 from bisect import bisect_left
+from itertools import islice
 from typing import Literal, NamedTuple
 
 Kind = Literal["thinking", "answer", "mark"]
@@ -39,38 +44,57 @@ class _Block(NamedTuple):
     start: int
 
 
+LOOKS = 2_000
+"""How many tags are looked at on each of the few ways through a text, and how many code
+fences; even, so that no code is left open there. The traces that we have hold two tags and
+four fences at most."""
 THINK = Pair("<think>", "</think>")
 _KINDS = (
-    ("think>", (("think>", THINK), ("seed:think>", Pair("<seed:think>", "</seed:think>")))),
+    ("<", "think>", (("think>", THINK), ("seed:think>", Pair("<seed:think>", "</seed:think>")))),
     (
+        "<",
         "ing>",
         (
             ("thinking>", Pair("<thinking>", "</thinking>", word=True)),
             ("reasoning>", Pair("<reasoning>", "</reasoning>", word=True)),
         ),
     ),
-    ("thought>", (("thought>", Pair("<thought>", "</thought>", word=True)),)),  # Gemini
-    ("THINK]", (("THINK]", Pair("[THINK]", "[/THINK]")),)),
-    ("think▷", (("think▷", Pair("◁think▷", "◁/think▷")),)),
+    ("<", "thought>", (("thought>", Pair("<thought>", "</thought>", word=True)),)),  # Gemini
+    ("[", "THINK]", (("THINK]", Pair("[THINK]", "[/THINK]")),)),
+    ("◁", "think▷", (("think▷", Pair("◁think▷", "◁/think▷")),)),
 )
-"""The pairs that are known, under what their tags end with: to see that a text has no tag
-at all takes few searches."""
-_FENCE = re.compile(r"[ \t]*(`{3,})[^`\n]*")
-_NEXT_FENCE = re.compile(r"\n[ \t]*(`{3,})[^`\n]*")
+"""The pairs that are known, under what their tags begin and end with: to see that a text has
+no tag at all takes few searches (one for a single character costs next to nothing)."""
+_FENCE = re.compile(r"\n[ \t]*(`{3,})[^`\n]*(`?)")
+_TURN = re.compile(r"(?:\bassistant:|[|\uff5c]>(?:assistant)?)[ \t]*\Z", re.IGNORECASE)
+"""What stands before a turn of the model: "Assistant:", or a special token."""
+_SENTENCE_ENDS = (".", "!", "?", "\u3002", "\uff01", "\uff1f")
+_ANSWER = "<answer>"
+"""What R1-Zero writes after the thought. It stays in the answer: nothing is lost by it."""
 _QUOTES = ("`\"'“‘«([", "`\"'”’»)]")
 """What stands before and after a tag that is quoted."""
 
 
-def present(text: str, own: tuple[str, str] | None = None) -> list[Pair]:
-    """The pairs of which the text has a tag, the user's own one first."""
-    pairs: list[Pair] = []
+def present(text: str, own: tuple[str, str] | None = None) -> dict[Pair, int]:
+    """The pairs of which the text has a tag, the user's own one first.
+
+    With each goes a place before which none of its tags stands.
+    """
+    pairs: dict[Pair, int] = {}
     if own is not None:
         mine = _own(own)
-        if mine.open in text or mine.close in text:
-            pairs.append(mine)
-    for ending, kinds in _KINDS:
-        if ending in text:
-            pairs.extend(p for end, p in kinds if end in text and p[:2] != own)
+        places = [at for tag in own if (at := text.find(tag)) >= 0]
+        if places:
+            pairs[mine] = min(places)
+    for first, ending, kinds in _KINDS:
+        start = text.find(ending) if first in text else -1
+        if start < 0:
+            continue
+        for end, pair in kinds:
+            longer = len(pair.close) - len(end)
+            at = start if end == ending else text.find(end, max(0, start - len(end)))
+            if at >= 0 and pair[:2] != own:
+                pairs[pair] = max(0, at - longer)
     return pairs
 
 
@@ -81,13 +105,13 @@ def _own(tags: tuple[str, str]) -> Pair:
 
 
 def cut(
-    text: str, pairs: list[Pair], *, prefilled: bool, own: tuple[str, str] | None = None
+    text: str, pairs: dict[Pair, int], *, prefilled: bool, own: tuple[str, str] | None = None
 ) -> Cuts:
     """Find the thoughts of a text between the tags of these pairs.
 
     Args:
         text: the text.
-        pairs: those of which the text has a tag.
+        pairs: those of which the text has a tag, as `present` gives them.
         prefilled: the text is known to start inside a thought.
         own: the user's own pair, of which the prompt then opened a thought.
     """
@@ -96,6 +120,7 @@ def cut(
     block = _leading(whole, main, prefilled=prefilled)
     if block is None:
         return Cuts([("answer", 0, len(text))], "none", unfinished=False)
+    whole.again()
     style: Style = "tags" if block.start else "prefilled"
     bounds: list[tuple[Kind, int, int]] = []
     openers = [_Places(whole, pair, pair.open) for pair in pairs]
@@ -120,12 +145,14 @@ def cut(
 class _Whole:
     """The text, and where blocks of code begin and end in it."""
 
-    def __init__(self, text: str, pairs: list[Pair]) -> None:
+    def __init__(self, text: str, pairs: dict[Pair, int]) -> None:
         self.text = text
         self.pairs = pairs
         self.ticks = "`" in text
         self.runs: dict[int, int] = {}
         """Start of each line that is a code fence, and how many backticks it begins with."""
+        self.looks = LOOKS
+        """How many tags may still be looked at."""
         if self.ticks and "```" in text:
             self._find_fences()
         self._fences = list(self.runs)
@@ -139,19 +166,17 @@ class _Whole:
 
     def _find_fences(self) -> None:
         """Lines of three backticks and no more after them, up to a tag that ends the line."""
-        text, tags = self.text, [tag for pair in self.pairs for tag in pair[:2]]
-        fence = _FENCE.match(text) or _NEXT_FENCE.search(text)
-        while fence:
-            run, end = fence.span(1)[1], fence.end()
-            if not text.startswith("`", end) or any(text.find(t, run, end) >= 0 for t in tags):
-                self.runs[fence.start() + (text[fence.start()] == "\n")] = run - fence.start(1)
-            fence = _NEXT_FENCE.search(text, end)
+        text, tags = "\n" + self.text, [tag for pair in self.pairs for tag in pair[:2]]
+        for fence in islice(_FENCE.finditer(text), LOOKS):
+            start, end = fence.span(1)
+            if not fence[2] or any(text.find(tag, end, fence.end()) >= 0 for tag in tags):
+                self.runs[fence.start()] = end - start
 
-    def first(self, tag: str) -> int:
+    def first(self, pair: Pair, tag: str) -> int:
         """The first place of a tag; looked for once."""
         at = self._first.get(tag)
         if at is None:
-            at = self._first[tag] = self.text.find(tag)
+            at = self._first[tag] = self.text.find(tag, self.pairs[pair])
         return at
 
     def fences_before(self, at: int) -> int:
@@ -169,8 +194,9 @@ class _Whole:
         return places.at >= 0
 
     def again(self) -> None:
-        """Let `closes_after` be asked from the start."""
+        """Begin anew: let `closes_after` be asked from the start."""
         self._later.clear()
+        self.looks = LOOKS
 
 
 class _Places:
@@ -183,19 +209,24 @@ class _Places:
         self.pair = pair
         self.tag = tag
         self.size = len(tag)
-        self.at = whole.first(tag)
+        self.at = whole.first(pair, tag)
         """The place looked at; -1 where there is none any more."""
         self._line = self._seen = self._ticks = 0
         self._blank = True
 
     def step(self) -> None:
         """Go on to the next place."""
-        self.at = self._whole.text.find(self.tag, self.at + self.size)
+        self._find(self.at + self.size)
 
     def seek(self, position: int) -> None:
         """Go on to the first place from a position on."""
         if -1 < self.at < position:
-            self.at = self._whole.text.find(self.tag, position)
+            self._find(position)
+
+    def _find(self, position: int) -> None:
+        whole = self._whole
+        whole.looks -= 1
+        self.at = whole.text.find(self.tag, position) if whole.looks > 0 else -1
 
     def quoted(self) -> bool:
         """Whether the tag is in quotes, in brackets, or at an edge of a span of code."""
@@ -220,6 +251,21 @@ class _Places:
         """Whether a character that is no white space stands right before it, and after it."""
         before, after = self._around()
         return bool(before) and not before.isspace(), bool(after) and not after.isspace()
+
+    def turn(self) -> bool:
+        """Whether it is the first of a turn of the model."""
+        return _TURN.search(self._whole.text, max(0, self.at - 24), self.at) is not None
+
+    def sentence_before(self) -> bool:
+        """Whether a sentence ends before it on its line."""
+        before = self._whole.text[max(0, self.at - 8) : self.at]
+        return before.rstrip(" \t").endswith(_SENTENCE_ENDS)
+
+    def answer_after(self) -> bool:
+        """Whether an answer begins after it on its line, told by its tag or as a sentence."""
+        end = self.at + self.size
+        after = self._whole.text[end : end + 16].lstrip(" \t")
+        return after.startswith(_ANSWER) or (self.sentence_before() and not after[:1].islower())
 
     def _around(self) -> tuple[str, str]:
         text, start = self._whole.text, self.at
@@ -250,11 +296,11 @@ def _leading(whole: _Whole, main: Pair, *, prefilled: bool) -> _Block | None:
     if opener is not None and not whole.text[: opener.mark].strip():
         return opener
     whole.again()
+    if prefilled and main in whole.pairs and whole.closes_after(main, 0):
+        return _Block(main, 0, 0)
     lone = _lone_closing(whole)
     if prefilled:
-        closes = main in whole.pairs and whole.closes_after(main, 0)
-        whole.again()
-        return _Block(main if lone is None or closes else lone[1], 0, 0)
+        return _Block(main if lone is None else lone[1], 0, 0)
     if lone is not None and (opener is None or lone[0] < opener.mark):
         return _Block(lone[1], 0, 0)
     return opener
@@ -272,13 +318,31 @@ def _lone_closing(whole: _Whole) -> tuple[int, Pair] | None:
         if at < 0 or 0 <= opening.at < at:
             continue
         start, end, tight = closing.line_start(), closing.line_end(), closing.tight()
-        if (end and (start or tight[0])) or (not pair.word and (start or end or any(tight))):
+        if (end and (start or tight[0])) or (
+            not pair.word and (start or end or any(tight) or closing.answer_after())
+        ):
             found.append((at, pair))
     return min(found, default=None)
 
 
 def _opener(whole: _Whole, openers: list[_Places], position: int, fences: int) -> _Block | None:
-    """The next opening tag that opens a thought, from a position on."""
+    """The next opening tag that opens a thought, from a position on.
+
+    Beyond the tags that are looked at, it is the first one after all closing tags: so that
+    a thought that is cut is none of the answer there either.
+    """
+    block = _first_opener(whole, openers, position, fences)
+    if block is None and whole.looks <= 0:
+        whole.again()
+        last = max(position, *(whole.text.rfind(pair.close) for pair in whole.pairs))
+        openers = [_Places(whole, pair, pair.open) for pair in whole.pairs]
+        block = _first_opener(whole, openers, last, whole.fences_before(last))
+    return block
+
+
+def _first_opener(
+    whole: _Whole, openers: list[_Places], position: int, fences: int
+) -> _Block | None:
     for places in openers:
         places.seek(position)
     left = [places for places in openers if places.at >= 0]
@@ -299,8 +363,9 @@ def _at(places: _Places) -> int:
 def _opens(whole: _Whole, tag: _Places, fences: int) -> bool:
     """Whether an opening tag opens a thought, rather than being talked about.
 
-    At the start of a line it does, and right after a word at the end of one; elsewhere
-    only where a closing tag follows, and no word of the language does.
+    At the start of a line it does, and right after a word at the end of one. Elsewhere no
+    word of the language does: at the start of a turn, or after a sentence at the end of a
+    line, and else only where a closing tag follows.
     `fences` are those before the text that the tag stands in: a fence that an earlier
     thought left open is not open here.
     """
@@ -313,7 +378,11 @@ def _opens(whole: _Whole, tag: _Places, fences: int) -> bool:
         return not tag.pair.word or end or tight_after
     if end and tight_before:
         return True
-    return not tag.pair.word and (end or tight_before) and whole.closes_after(tag.pair, tag.at)
+    if tag.pair.word:
+        return False
+    if tag.turn() or (end and tag.sentence_before()):
+        return True
+    return (end or tight_before) and whole.closes_after(tag.pair, tag.at)
 
 
 def _closing(whole: _Whole, closers: _Places | None, start: int, fences: int) -> int:

@@ -10,6 +10,8 @@ the prompt), a thought that is cut off, an empty thought, two thoughts, a tag qu
 in the answer, and no thought at all.
 """
 
+import re
+
 import msgspec
 
 from hiddenrisk import harmony
@@ -32,6 +34,11 @@ _BLOCK_REASONS = frozenset(
 )  # fmt: skip
 BLOCK_MARKERS = frozenset({"[PROVIDER_REFUSED]"})
 """Stock texts that stand for a provider's block in recordings; no model says them."""
+_TOKENS_ALONE = re.compile(
+    r"(?:<[|\uff5c][^<>|\uff5c\s]{1,40}[|\uff5c]>|</?s>|<eos>|<end_of_turn>|</think>|\s)+"
+)
+"""Special tokens that a server left in the text, as `<|im_end|>`, and a closing tag that came
+twice: alone, they are no answer."""
 
 
 class Segment(msgspec.Struct, frozen=True, gc=False):
@@ -156,6 +163,10 @@ def _visibility(thinking: str | None, reasoning_tokens: int | None) -> Visibilit
     return Visibility.NONE if thinking is None else Visibility.EMPTY
 
 
+def _tokens_alone(answer: str) -> bool:
+    return answer[0] == "<" and len(answer) < 200 and _TOKENS_ALONE.fullmatch(answer) is not None
+
+
 def _assemble(text: str, cuts: Cuts) -> Split:
     """Cut the text at the bounds, white space at the edges going to the marks."""
     segments: list[Segment] = []
@@ -166,7 +177,7 @@ def _assemble(text: str, cuts: Cuts) -> Split:
             continue
         piece = text[start:end]
         core = piece if kind == "mark" else piece.strip()
-        if kind == "mark" or not core:
+        if kind == "mark" or not core or (kind == "answer" and _tokens_alone(core)):
             segments.append(Segment("mark", piece))
             continue
         (thoughts if kind == "thinking" else answers).append(core)
