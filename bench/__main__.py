@@ -3,6 +3,7 @@
     python -m bench                  all but the kills
     python -m bench --quick          a minute or so
     python -m bench --only kills     kill -9 at 20 random moments, each followed by a resume
+    python -m bench --only parsing   what taking a response apart takes, ordinary and hostile
 
 Client and server are processes of their own; only the client is measured (os.wait4).
 The server answers after 50 ms with 11 KB, of which 8.8 KB are thinking, and the judge
@@ -24,10 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import ROOT, Cost, cost_of, mock_server
+from bench.parsing import measure_parsing
 
 CONCURRENCY = 256
 LATENCY_S = 0.05
-PARTS = ("cpu", "memory", "help", "kills")
+PARTS = ("cpu", "memory", "help", "kills", "parsing")
+SERVED = {"cpu", "memory", "help"}
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -135,6 +138,23 @@ def measure_kills(kills: int, seed: int) -> str:
     return said
 
 
+def measure_served(options: argparse.Namespace) -> dict[str, Any]:
+    """What is measured of whole processes, with the server beside them."""
+    found: dict[str, Any] = {}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mock_server(latency_s=LATENCY_S, shape=options.shape) as url,
+    ):
+        bench = Bench(url, Path(folder), options.concurrency, options.parts)
+        if "help" in options.only:
+            found["help"] = measure_help(bench)
+        if "cpu" in options.only:
+            found["cpu"] = measure_cpu(bench, options.samples, options.repeat)
+        if "memory" in options.only:
+            found["memory"] = measure_memory(bench, options.memory)
+    return found
+
+
 def surroundings() -> dict[str, Any]:
     """What a reader must know to compare the numbers."""
     packages = ("aiohttp", "msgspec")
@@ -150,19 +170,12 @@ def main() -> None:
     """Measure what was asked for, print it, and write it down if told to."""
     options = _options()
     found: dict[str, Any] = {"surroundings": surroundings(), "shape": options.shape}
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        mock_server(latency_s=LATENCY_S, shape=options.shape) as url,
-    ):
-        bench = Bench(url, Path(folder), options.concurrency, options.parts)
-        if "help" in options.only:
-            found["help"] = measure_help(bench)
-        if "cpu" in options.only:
-            found["cpu"] = measure_cpu(bench, options.samples, options.repeat)
-        if "memory" in options.only:
-            found["memory"] = measure_memory(bench, options.memory)
+    if SERVED & set(options.only):
+        found |= measure_served(options)
     if "kills" in options.only:
         found["kills"] = measure_kills(options.kills, options.seed)
+    if "parsing" in options.only:
+        found["parsing"] = measure_parsing()
     if options.write:
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{options.write}.json"
