@@ -271,7 +271,7 @@ def _ask(
     return ask(spec, answer, monkeypatch, "ANTHROPIC_BASE_URL", asked, tries=tries)
 
 
-@pytest.mark.parametrize("options", ["", "?stream", "?thinking=2048&stream"])
+@pytest.mark.parametrize("options", ["", "?stream", "?budget=2048&stream"])
 def test_a_reply_is_had_whole_or_streamed(monkeypatch: pytest.MonkeyPatch, options: str) -> None:
     message = _message(THOUGHT, TEXT)
     says = streamed(_events(message)) if "stream" in options else whole(message)
@@ -283,7 +283,7 @@ def test_a_reply_is_had_whole_or_streamed(monkeypatch: pytest.MonkeyPatch, optio
     assert seen.headers[0]["anthropic-version"] == "2023-06-01"
     assert "authorization" not in seen.headers[0]
     assert seen.bodies[0].get("stream", False) is ("stream" in options)
-    assert ("temperature" in seen.bodies[0]) is ("thinking" not in options)
+    assert ("temperature" in seen.bodies[0]) is ("budget" not in options)
 
 
 @pytest.mark.parametrize("dropped", [True, False])
@@ -389,7 +389,7 @@ def test_summarised_thinking_is_kept_and_never_judged(
     async def run() -> Done:
         async with serving(lambda _: whole(_message(THOUGHT, TEXT, model=model))) as (port, _):
             command = (
-                *("assess", "--model", f"anthropic/{model}?thinking=1024", "--judge", "builtin"),
+                *("assess", "--model", f"anthropic/{model}?budget=1024", "--judge", "builtin"),
                 *("--benchmark", "starter", "--limit", "3", "--out", "out"),
             )
             env = {
@@ -417,7 +417,7 @@ def test_summarised_thinking_is_kept_and_never_judged(
 def test_a_key_is_needed_and_nowhere_in_what_identifies_a_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model = open_model(f"anthropic/{NEW}?thinking=4096")
+    model = open_model(f"anthropic/{NEW}?budget=4096")
     assert KEY not in json.dumps([model.label, model.provider, model.identity])
     assert not model.local
     assert model.identity != open_model(f"anthropic/{NEW}").identity
@@ -448,7 +448,7 @@ def _recorded(data: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     ]
 
 
-@pytest.mark.parametrize("options", ["?thinking=1024", "?thinking=1024&stream"])
+@pytest.mark.parametrize("options", ["?budget=1024", "?budget=1024&stream"])
 def test_recorded_exchanges_are_asked_and_read(
     shared_data: Path, monkeypatch: pytest.MonkeyPatch, options: str
 ) -> None:

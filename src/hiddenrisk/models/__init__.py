@@ -3,8 +3,18 @@
 from collections.abc import Callable
 
 from hiddenrisk.errors import UsageError, unknown
-from hiddenrisk.models import anthropic, fake, litellm, local, openai, replay, responses
-from hiddenrisk.models.spec import Spec, parse
+from hiddenrisk.models import (
+    anthropic,
+    controls,
+    fake,
+    litellm,
+    local,
+    openai,
+    replay,
+    responses,
+)
+from hiddenrisk.models.decoding import DEFAULT, decoding_of
+from hiddenrisk.models.spec import Spec, parse, with_decoding
 from hiddenrisk.types import Model
 
 BUILDERS: dict[str, Callable[[Spec], Model]] = {
@@ -20,21 +30,21 @@ BUILDERS: dict[str, Callable[[Spec], Model]] = {
 """Who builds the model of each provider."""
 
 OPTIONS: dict[str, frozenset[str]] = {
-    "anthropic": frozenset({"stream", "thinking"}),
+    "anthropic": frozenset({"stream", *controls.NAMES}),
     "openai-responses": frozenset({"stream", "effort", "summary"}),
     "litellm": frozenset({"effort", "budget"}),
-    "local": frozenset({"think", "budget"}),
-    "replay": frozenset({"prefilled"}),
+    "local": frozenset({"think", "budget", "decoding"}),
+    "replay": frozenset({"prefilled", "tags"}),
     "fake": frozenset(),
 }
-"""Options after `?`; every OpenAI-compatible provider takes the same two."""
-_HTTP_OPTIONS = frozenset({"stream", "prefilled"})
-_WITH_VALUE = frozenset({"budget", "thinking", "effort", "summary"})
-"""The others are there or not; `?prefilled=no` would say the contrary of what it does."""
+"""Options after `?`; every OpenAI-compatible provider takes the same ones."""
+_HTTP_OPTIONS = frozenset({"stream", "prefilled", "tags", "decoding", *controls.NAMES})
+_FLAGS = frozenset({"stream", "prefilled"})
+"""They are there or not; `?prefilled=no` would say the contrary of what it does."""
 
 
-def open_model(text: str) -> Model:
-    """The model that a SPEC names, not yet started.
+def open_model(text: str, decoding: str = DEFAULT) -> Model:
+    """The model that a SPEC names, under a decoding strategy, not yet started.
 
     Raises:
         UsageError: unknown provider or option, missing key, unreadable recording.
@@ -47,11 +57,14 @@ def open_model(text: str) -> Model:
             BUILDERS.keys() - {"http"},
             see="For any other endpoint write its URL: http://host:port/v1#model-id.",
         )
+    if decoding != DEFAULT:
+        spec = with_decoding(spec, decoding)
+    decoding_of(spec)  # who cannot be decoded so is told who can
     allowed = OPTIONS.get(spec.provider, _HTTP_OPTIONS)
     for option, value in spec.options.items():
         if option not in allowed:
             raise unknown("option", option, allowed, see=f"It stands in '{spec.text}'.")
-        if option not in _WITH_VALUE and value != "yes":
+        if option in _FLAGS and value != "yes":
             raise UsageError(
                 f"option '{option}' in '{spec.text}' takes no value; write ?{option}, or leave it out"
             )

@@ -1,12 +1,13 @@
-"""Anthropic's Messages API: `anthropic/claude-sonnet-4-5?thinking=4096`.
+"""Anthropic's Messages API: `anthropic/claude-sonnet-4-5?budget=4096`.
 
 Thinking comes in blocks of its own. Claude 3.7 shows all of it but what is encrypted
 (`redacted_thinking`); later models show a summary (docs.claude.com, "Extended thinking"),
 which is marked as such and never judged. Options after `?`:
 
-    thinking=N          up to N tokens of thinking (at least 1024), on top of `max_tokens`
-    thinking=adaptive   as much as the model finds good (Claude 4.6 and later)
-    stream              send server-sent events
+    budget=N      up to N tokens of thinking (at least 1024), on top of `max_tokens`
+    think=on      as much as the model finds good (Claude 4.6 and later); off for none
+    effort=low    how much to spend on thinking and answer (low, medium, high, xhigh or max)
+    stream        send server-sent events
 
 With thinking on, the API takes no temperature, so none is sent. `max_tokens` is required
 by the API: where the run names none, it is 8192.
@@ -18,7 +19,8 @@ from typing import Any
 
 import msgspec
 
-from hiddenrisk.errors import CallError, UsageError
+from hiddenrisk.errors import CallError
+from hiddenrisk.models import controls
 from hiddenrisk.models.http import (
     HttpModel,
     base_of,
@@ -31,6 +33,7 @@ from hiddenrisk.models.http import (
 )
 from hiddenrisk.models.refusals import fields_of, items_of, read_error, start_of
 from hiddenrisk.models.spec import Spec
+from hiddenrisk.models.summaries import claude_summarises
 from hiddenrisk.thinking import read
 from hiddenrisk.types import Call, Reply, Usage, Visibility
 
@@ -39,8 +42,6 @@ MAX_TOKENS = 8192
 """For a call that does not say; the API asks for a number."""
 _LEAST_THINKING = 1024
 """The API takes no smaller budget."""
-_SHOWS_ALL = re.compile(r"claude-(?:[123]\b|v[123]|instant)", re.IGNORECASE)
-"""Claude models before the fourth generation; from that on, thinking is summarised."""
 _STATUS = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -65,44 +66,56 @@ def from_spec(spec: Spec) -> "AnthropicModel":
     Raises:
         UsageError: no key is set, or an option cannot be.
     """
-    thinking = _thinking(spec)
+    thinking, extra = _thinking(spec), _extra(spec)
     base = base_of("ANTHROPIC_BASE_URL", "https://api.anthropic.com")
-    return AnthropicModel(spec, base, key_of(spec, "ANTHROPIC_API_KEY"), thinking)
+    model = AnthropicModel(spec, base, key_of(spec, "ANTHROPIC_API_KEY"), thinking, extra)
+    if extra:
+        model.identity["controls"] = extra
+    return model
 
 
 def _thinking(spec: Spec) -> int | None:
-    """The budget; 0 where the model decides, None for no thinking.
+    """The budget; 0 where the model decides, None where nothing is said or thinking is off.
 
     Raises:
-        UsageError: neither a number that the API takes nor `adaptive`.
+        UsageError: a value makes no sense, or two options contradict each other.
     """
-    text = spec.options.get("thinking")
-    if text is None:
-        return None
-    if text == "adaptive":
-        return 0
-    if not (text.isascii() and text.isdecimal() and _LEAST_THINKING <= int(text[:9]) <= 10**6):
-        raise UsageError(
-            f"thinking={text} in '{spec.text}': write a number of tokens from {_LEAST_THINKING} "
-            "up, or adaptive"
-        )
-    return int(text)
+    controls.names_set(spec)
+    budget: int | None = controls.value_of(spec, "budget", least=_LEAST_THINKING)
+    return 0 if budget is None and controls.value_of(spec, "think") else budget
+
+
+def _extra(spec: Spec) -> dict[str, Any]:
+    """What the other options add to every request."""
+    effort = controls.value_of(spec, "effort")
+    extra: dict[str, Any] = {"output_config": {"effort": effort}} if effort else {}
+    if controls.value_of(spec, "think") is False:
+        extra["thinking"] = {"type": "disabled"}
+    return extra
 
 
 class AnthropicModel(HttpModel["Stream"]):
     """One Claude model."""
 
-    def __init__(self, spec: Spec, base_url: str, key: str | None, thinking: int | None) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        base_url: str,
+        key: str | None,
+        thinking: int | None,
+        extra: dict[str, Any],
+    ) -> None:
         super().__init__(
             spec, base_url, "/v1/messages", key, headers={"anthropic-version": VERSION}
         )
         self._model = spec.model
         self._thinking = thinking
+        self._extra = extra
         self.identity: dict[str, Any] = {
             "endpoint": base_url,
             "api": "anthropic-messages",
             "model": spec.model,
-            "thinking": spec.options.get("thinking"),
+            "thinking": None if thinking is None else str(thinking or "adaptive"),
             "default_max_tokens": MAX_TOKENS,
         }
 
@@ -110,7 +123,13 @@ class AnthropicModel(HttpModel["Stream"]):
         return {"x-api-key": key}
 
     def _request(self, call: Call) -> bytes:
-        return request_body(call, self._model, thinking=self._thinking, stream=self._streams)
+        return request_body(
+            call,
+            self._model,
+            thinking=self._thinking,
+            stream=self._streams,
+            extra=self._extra,
+        )
 
     def _read(self, content: bytes) -> Reply:
         message, raw = payload(content)
@@ -132,7 +151,12 @@ class AnthropicModel(HttpModel["Stream"]):
 
 
 def request_body(
-    call: Call, model: str, *, thinking: int | None = None, stream: bool = False
+    call: Call,
+    model: str,
+    *,
+    thinking: int | None = None,
+    stream: bool = False,
+    extra: dict[str, Any] | None = None,
 ) -> bytes:
     """The JSON of a request; `thinking` is the budget, 0 where the model decides."""
     sampling = call.sampling
@@ -140,6 +164,7 @@ def request_body(
         "model": model,
         "max_tokens": (sampling.max_tokens or MAX_TOKENS) + (thinking or 0),
         "messages": [m for m in call.messages if m.role != "system"],
+        **(extra or {}),
     }
     if system := "\n\n".join(m.content for m in call.messages if m.role == "system"):
         body["system"] = system
@@ -169,7 +194,7 @@ def read_message(message: dict[str, object], raw: msgspec.Raw, model: str) -> Re
     thoughts = [b for b in blocks if b.get("type") == "thinking"]
     shown = [t for b in thoughts if (t := text_of(b.get("thinking")).strip())]
     served = text_of(message.get("model")) or None
-    summarised = summarises(model) or summarises(served or "")
+    summarised = claude_summarises(model) or claude_summarises(served or "")
     hidden = not shown and (
         any(b.get("type") == "redacted_thinking" for b in blocks)
         # Shown as nothing: the signature holds the thought.
@@ -271,11 +296,6 @@ class Stream:
 
 def _index(event: dict[str, object]) -> int:
     return count_of(event.get("index")) or 0
-
-
-def summarises(model: str) -> bool:
-    """Whether what a model shows of its thinking is a summary."""
-    return "claude" in model.lower() and not _SHOWS_ALL.search(model)
 
 
 def _read_error_in(message: dict[str, object]) -> Reply:

@@ -30,10 +30,10 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from hiddenrisk.errors import CallError, UsageError
-from hiddenrisk.models.anthropic import summarises
 from hiddenrisk.models.http import LOOPBACK, SECRET_CHARS, base_of, reach, without_temperature
 from hiddenrisk.models.refusals import fields_of, items_of, read_error
 from hiddenrisk.models.spec import Spec
+from hiddenrisk.models.summaries import claude_summarises
 from hiddenrisk.models.wire import read_completion
 from hiddenrisk.types import Call, Reply
 
@@ -288,7 +288,7 @@ def reshape(said: dict[str, Any], asked: str) -> dict[str, Any]:
     """
     served = said.get("model")
     names = (asked, served if isinstance(served, str) else "")
-    summary = any(summarises(name) or _SUMMARISES.search(name) for name in names)
+    summary = any(claude_summarises(name) or _SUMMARISES.search(name) for name in names)
     for choice in map(fields_of, items_of(said.get("choices"))):
         native = fields_of(choice.get("provider_specific_fields")).get("native_finish_reason")
         if choice.get("finish_reason") == "stop" and isinstance(native, str):

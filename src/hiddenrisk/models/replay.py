@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from hiddenrisk.errors import CallError, DataError
-from hiddenrisk.models.spec import Spec
+from hiddenrisk.models.spec import Spec, tags_of
 from hiddenrisk.thinking import Reading, read, split
 from hiddenrisk.types import Call, Finish, Message, Reason, Reply, Usage, Visibility
 
@@ -74,25 +74,35 @@ def from_spec(spec: Spec) -> "ReplayModel":
 
     Raises:
         DataError: the file cannot be read or has no transcripts.
+        UsageError: the tags are no pair.
     """
+    tags = tags_of(spec)
     rows = load(Path(spec.model))
-    return ReplayModel(spec, rows, prefilled="prefilled" in spec.options or _prefilled(rows))
+    prefilled = "prefilled" in spec.options or _prefilled(rows, tags)
+    return ReplayModel(spec, rows, prefilled=prefilled, tags=tags)
 
 
-def _prefilled(rows: list[Row]) -> bool:
+def _prefilled(rows: list[Row], tags: tuple[str, str] | None) -> bool:
     """Whether the recorded model's template opened the thought in the prompt.
 
     It did where most texts close a thought that they never opened; the few without
     any tag were then cut inside the thought.
     """
     texts = [r.answer for r in rows if r.answer and not r.thinking]
-    return 2 * sum(split(t).style == "prefilled" for t in texts) > len(texts) > 0
+    return 2 * sum(split(t, tags=tags).style == "prefilled" for t in texts) > len(texts) > 0
 
 
 class ReplayModel:
     """Answers from rows."""
 
-    def __init__(self, spec: Spec, rows: list[Row], *, prefilled: bool) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        rows: list[Row],
+        *,
+        prefilled: bool,
+        tags: tuple[str, str] | None = None,
+    ) -> None:
         self.label = spec.label
         self.provider = "replay"
         self.local = True
@@ -102,7 +112,9 @@ class ReplayModel:
             "replay": Path(spec.model).name,
             "rows": hashlib.sha256(rows_json).hexdigest(),
             "prefilled": prefilled,
+            **({"tags": tags} if tags else {}),
         }
+        self._tags = tags
         self._by_id: dict[str, list[Row]] = defaultdict(list)
         self._by_text: dict[str, list[Row]] = defaultdict(list)
         for row in rows:
@@ -127,7 +139,7 @@ class ReplayModel:
         """
         row = self._find(call)
         reading = row.reading or read(
-            row.answer, row.thinking, row.finish, prefilled=self.prefilled
+            row.answer, row.thinking, row.finish, prefilled=self.prefilled, tags=self._tags
         )
         return Reply(
             thinking=reading.thinking,

@@ -5,7 +5,7 @@ marked as such and never judged. A server that shows the thinking itself (`reaso
 as vLLM does for open models) is read as well. Nothing is stored at the provider. Options
 after `?`:
 
-    effort=low     none, minimal, low, medium, high or xhigh, as the model has it
+    effort=low     none, minimal, low, medium, high, xhigh or max, as the model has it
     summary=auto   auto, concise or detailed; without it the thinking is hidden
     stream         send server-sent events
 """
@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from hiddenrisk.errors import CallError, UsageError
+from hiddenrisk.models import controls
 from hiddenrisk.models.http import (
     HttpModel,
     base_of,
@@ -30,10 +31,7 @@ from hiddenrisk.models.spec import Spec
 from hiddenrisk.thinking import read
 from hiddenrisk.types import Call, Reply, Usage, Visibility
 
-_CHOICES = {
-    "effort": ("none", "minimal", "low", "medium", "high", "xhigh"),
-    "summary": ("auto", "concise", "detailed"),
-}
+_SUMMARIES = ("auto", "concise", "detailed")
 _STATUS = {
     "context_length_exceeded": 400,
     "invalid_request_error": 400,
@@ -53,15 +51,14 @@ def from_spec(spec: Spec) -> "ResponsesModel":
         UsageError: no key is set, or an option cannot be.
     """
     reasoning: dict[str, str] = {}
-    for option, choices in _CHOICES.items():
-        value = spec.options.get(option)
-        if value is None:
-            continue
-        if value not in choices:
+    if effort := controls.value_of(spec, "effort"):
+        reasoning["effort"] = effort
+    if summary := spec.options.get("summary"):
+        if summary not in _SUMMARIES:
             raise UsageError(
-                f"{option}={value} in '{spec.text}': write one of {', '.join(choices)}"
+                f"summary={summary} in '{spec.text}': write one of {', '.join(_SUMMARIES)}"
             )
-        reasoning[option] = value
+        reasoning["summary"] = summary
     base = base_of("OPENAI_BASE_URL", "https://api.openai.com/v1")
     return ResponsesModel(spec, base, key_of(spec, "OPENAI_API_KEY"), reasoning)
 

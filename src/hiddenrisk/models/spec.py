@@ -45,10 +45,12 @@ def parse(text: str) -> Spec:
         )
     model, options = _options(model)
     name = Path(model).stem if provider == "replay" else model.rsplit("/", 1)[-1]
-    if label is None and options.get("think"):
-        name += "-think"
     return Spec(
-        text=rest, label=label or name, provider=provider.lower(), model=model, options=options
+        text=rest,
+        label=label or _named(name, options),
+        provider=provider.lower(),
+        model=model,
+        options=options,
     )
 
 
@@ -75,7 +77,7 @@ def _parse_url(text: str, label: str | None) -> Spec:
         raise UsageError(f"'{url}' is not a URL such as http://localhost:8000/v1")
     return Spec(
         text=text,
-        label=label or model.rsplit("/", 1)[-1],
+        label=label or _named(model.rsplit("/", 1)[-1], options),
         provider="http",
         model=model,
         url=url.rstrip("/"),
@@ -87,3 +89,47 @@ def _options(model: str) -> tuple[str, dict[str, str]]:
     model, _, query = model.partition("?")
     pairs = parse_qsl(query, keep_blank_values=True)
     return model, {k: v or "yes" for k, v in pairs}
+
+
+def _named(name: str, options: dict[str, str]) -> str:
+    """A model's label where the user gives none: with what is done to its thinking."""
+    thinks = options.get("think", "off") != "off"
+    return _decoded(name + ("-think" if thinks else ""), options.get("decoding", "default"))
+
+
+def _decoded(label: str, decoding: str) -> str:
+    return label if decoding == "default" else f"{label}-{decoding}"
+
+
+def with_decoding(spec: Spec, name: str) -> Spec:
+    """The same model under a decoding strategy, which its label tells.
+
+    Raises:
+        UsageError: it names one itself.
+    """
+    if "decoding" in spec.options:
+        raise UsageError(
+            f"'{spec.text}' has ?decoding, and --decoding (in a plan: decodings) is for all "
+            "models; leave one out"
+        )
+    return msgspec.structs.replace(
+        spec, label=_decoded(spec.label, name), options={**spec.options, "decoding": name}
+    )
+
+
+def tags_of(spec: Spec) -> tuple[str, str] | None:
+    """What this model writes before and after a thought, where the user says so.
+
+    Raises:
+        UsageError: they are no two different tags.
+    """
+    text = spec.options.get("tags")
+    if text is None:
+        return None
+    tags = [tag.strip() for tag in text.split(",")]
+    if len(tags) != 2 or not all(tags) or tags[0] == tags[1]:
+        raise UsageError(
+            f"tags={text} in '{spec.text}': write what stands before and behind a thought, with "
+            "a comma between, as in ?tags=<r>,</r> (%2B for +, %26 for &)"
+        )
+    return tags[0], tags[1]
