@@ -86,11 +86,14 @@ _EXAMPLES = """
 \b
 A SPEC names a model or a judge: [label=]provider/model, or [label=]URL#model-id
   openai/gpt-4o, deepseek/deepseek-reasoner, openrouter/..., local/smollm2,
-  anthropic/claude-sonnet-4-5?thinking=4096, openai-responses/o3?summary=auto,
-  http://localhost:8000/v1#my-model, replay/transcripts.jsonl,
-  litellm/vertex_ai/gemini-2.5-pro?effort=low (the extra "litellm"; or ?budget=TOKENS)
-  options: ?stream (send server-sent events), ?prefilled (the chat template opens
-  the thought), local/smollm2?think
+  anthropic/claude-sonnet-4-5?budget=4096, openai-responses/o3?summary=auto,
+  http://localhost:8000/v1#my-model, replay/transcripts.jsonl, local/smollm2?think,
+  litellm/vertex_ai/gemini-2.5-pro?effort=low (other providers; the extra "litellm")
+  options, joined by &: ?stream (send server-sent events), ?prefilled (the chat
+  template opens the thought), ?tags=<r>,</r> (what stands around a thought),
+  ?think=on|off, ?effort=low, ?budget=N (tokens of thinking), as the provider has it,
+  ?decoding=zerothink|lessthink|morethink (write an empty or a short thought for the
+  model, or have it think on; the endpoint must go on with a message that was begun)
 Keys come from the provider's usual variable (OPENAI_API_KEY, ...); a bare URL uses
 HIDDENRISK_API_KEY if it is set.
 
@@ -100,6 +103,8 @@ Examples:
   hiddenrisk assess --model deepseek/deepseek-reasoner --judge openai/gpt-4o \\
       --benchmark airbench --limit 500 --out runs/r1
   hiddenrisk assess --model http://localhost:8000/v1#my-r1 --benchmark xstest
+  hiddenrisk assess --model http://localhost:8000/v1#my-r1 --benchmark wildguard \\
+      --decoding default --decoding zerothink   does it get safer without a thought?
   hiddenrisk assess paper --limit 20     the paper's models, judge and seven benchmarks
   hiddenrisk assess --model replay/old/responses.jsonl --benchmark my.jsonl
 """
@@ -147,6 +152,13 @@ class _Finite(click.FloatRange):
     multiple=True,
     metavar="NAME",
     help="Built-in name (with ?options) or a JSONL file; repeat for several. [default: starter]",
+)
+@click.option(
+    "--decoding",
+    "decodings",
+    multiple=True,
+    metavar="NAME",
+    help="Ask every model under this strategy: default, zerothink, lessthink or morethink; repeat to compare. [default: default]",
 )
 @click.option(
     "--out",

@@ -11,9 +11,10 @@ from hiddenrisk.engine import Endpoint, Policy
 from hiddenrisk.errors import UsageError, unknown
 from hiddenrisk.insights import BUILTIN
 from hiddenrisk.models import open_model
+from hiddenrisk.models.decoding import NAMES
 from hiddenrisk.models.local import SLOTS
 from hiddenrisk.models.spec import parse
-from hiddenrisk.plan import Plan, Settings, planned
+from hiddenrisk.plan import Plan, Settings, asked_under, planned
 from hiddenrisk.types import Model, Part
 
 _REMOTE_LIMIT = 64
@@ -102,7 +103,8 @@ def open_plan(plan: Plan, settings: Settings, command: str) -> Opened:
     Raises:
         UsageError: something is unknown, missing, or cannot be read.
     """
-    models = tuple(open_model(text) for text in plan.models)
+    _check_decodings(plan.decodings)
+    models = tuple(open_model(text, name) for text, name in asked_under(plan))
     _distinct("model", [m.label for m in models])
     limit = settings.concurrency or (
         SLOTS if all(m.provider == "local" for m in models) else _REMOTE_LIMIT
@@ -138,6 +140,14 @@ def open_plan(plan: Plan, settings: Settings, command: str) -> Opened:
         command=command,
         victim=_victim(plan, models, judges, benchmarks, policy),
     )
+
+
+def _check_decodings(decodings: Sequence[str]) -> None:
+    for name in decodings:
+        if name not in NAMES:
+            raise unknown("decoding", name, NAMES, see="Name each once.")
+        if decodings.count(name) > 1:
+            raise UsageError(f"decoding {name} is named twice; name each once")
 
 
 def _victim(

@@ -16,6 +16,8 @@ from hiddenrisk.types import Prompt
 _MOST = 10**9
 SHIPPED = ("paper",)
 """Plans that come with the package, by name."""
+PLAIN = "default"
+"""The decoding strategy that is none."""
 DEFAULT_MODEL, DEFAULT_JUDGE, DEFAULT_BENCHMARK = "local/smollm2?think", "builtin", "starter"
 
 
@@ -35,6 +37,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     models: tuple[str, ...] = (DEFAULT_MODEL,)
     judges: tuple[str, ...] = (DEFAULT_JUDGE,)
     benchmarks: tuple[str, ...] = (DEFAULT_BENCHMARK,)
+    decodings: tuple[str, ...] = ()
+    """Strategies under which every model is asked, each as a model of its own; "default" is
+    the plain one, and so is none at all."""
     limit: int | None = None
     """Prompts per benchmark, drawn all over it, always the same; None for all."""
     repeat: int = 1
@@ -120,6 +125,11 @@ def check(fields: dict[str, Any], where: str = "the plan") -> Plan:
         if (pair.distilled is None) == (pair.reasoning is None):
             raise UsageError(f"{where}: a pair has a base and either distilled or reasoning")
     return plan
+
+
+def asked_under(plan: Plan) -> list[tuple[str, str]]:
+    """Each model's SPEC with each decoding strategy, in the order in which they are opened."""
+    return [(spec, name) for spec in plan.models for name in plan.decodings or (PLAIN,)]
 
 
 def selected(benchmark: Loaded, plan: Plan) -> Iterator[tuple[Prompt, int]]:

@@ -19,7 +19,7 @@ from hiddenrisk.benchmarks.base import Loaded, Protocol
 from hiddenrisk.contrast import contrast
 from hiddenrisk.manifest import RUN, claim, manifest_of
 from hiddenrisk.opening import Opened
-from hiddenrisk.plan import Plan, planned, selected
+from hiddenrisk.plan import PLAIN, Plan, asked_under, planned, selected
 from hiddenrisk.records import FAILED, Cell, read_records
 from hiddenrisk.report import Example, ExampleVerdict, render
 from hiddenrisk.store import RESPONSES, VERDICTS, Journal, cannot_write, read_at, records
@@ -126,7 +126,7 @@ def report(opened: Opened, folder: Path) -> dict[str, Any]:
     models: dict[str, Any] = {}
     shown: dict[str, Example] = {}
     flips: list[dict[str, Any]] = []
-    for text, model in zip(opened.plan.models, opened.models, strict=True):
+    for (text, _), model in zip(asked_under(opened.plan), opened.models, strict=True):
         benchmarks: dict[str, Any] = {}
         for benchmark in opened.benchmarks:
             labels = [j.label for j in opened.judges_of(benchmark)]
@@ -146,6 +146,7 @@ def report(opened: Opened, folder: Path) -> dict[str, Any]:
             shown |= _examples(folder, cell, labels, opened.parts_of(benchmark), most)
         models[model.label] = {
             "spec": text,
+            "decoding": model.identity.get("decoding", {}).get("name", PLAIN),
             "provider": model.provider,
             "served_models": sorted(found.served[model.label]),
             "fingerprints": sorted(found.fingerprints[model.label]),
