@@ -84,6 +84,10 @@ def test_every_provider_has_its_controls() -> None:
                 "thinking_budget_tokens": 64,
             },
         ),
+        (
+            "http://h/v1#m?effort=low",
+            {"reasoning_effort": "low", "chat_template_kwargs": {"reasoning_effort": "low"}},
+        ),
         ("http://h/v1#m?stream", {}),
     ],
 )

@@ -379,6 +379,7 @@ def test_a_run_asks_every_model_under_every_strategy(
         made = len(model.bodies)
         again = hiddenrisk(*args)
     assert (done.code, again.code) == (0, 0), (done, again)
+    assert "r1-morethink: each response takes up to 12 requests" in done.err
     assert made == len(model.bodies) == 2 * (1 + 1 + ROUNDS + 2), "nothing is asked twice"
     models = json.loads((tmp_path / "out" / "summary.json").read_text())["models"]
     assert {label: m["decoding"] for label, m in models.items()} == {

@@ -334,6 +334,8 @@ def _announce(console: "Terminal", opened: "Opened", folder: Path) -> None:
                 console.print(f"UNVERIFIED data: {_plain(data.warning)}", style="bold yellow")
         for note in opened.notes(benchmark):
             console.print(f"Note: {_plain(note)}", style="yellow")
+    for label, count in opened.costly.items():
+        console.print(f"{label}: each response takes up to {count} requests, one after the other")
     console.print(f"{opened.samples} responses in all, into {folder}")
 
 

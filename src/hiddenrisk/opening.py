@@ -11,7 +11,7 @@ from hiddenrisk.engine import Endpoint, Policy
 from hiddenrisk.errors import UsageError, unknown
 from hiddenrisk.insights import BUILTIN
 from hiddenrisk.models import open_model
-from hiddenrisk.models.decoding import NAMES
+from hiddenrisk.models.decoding import NAMES, requests_of
 from hiddenrisk.models.local import SLOTS
 from hiddenrisk.models.spec import parse
 from hiddenrisk.plan import Plan, Settings, asked_under, planned
@@ -51,6 +51,12 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
         asked = [*self.models, *(j.endpoint.model for j in self.judges if j.endpoint)]
         asked += [self.victim.model] if self.victim else []
         return not all(m.local for m in asked)
+
+    @property
+    def costly(self) -> dict[str, int]:
+        """How many requests a response takes, by the labels of models where it is not one."""
+        counts = {m.label: requests_of(m.identity) for m in self.models}
+        return {label: count for label, count in counts.items() if count > 1}
 
     @property
     def parts(self) -> list[Part]:

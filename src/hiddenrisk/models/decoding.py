@@ -122,6 +122,11 @@ class Decoding(NamedTuple):
         return {"name": self.name, "begun": self.closed(THOUGHTS[self.name])}
 
 
+def requests_of(identity: dict[str, Any]) -> int:
+    """How many requests a response takes of a model with this identity, at most."""
+    return ROUNDS + 2 if identity.get("decoding", {}).get("name") == MORE else 1
+
+
 class Continued(Call, frozen=True, kw_only=True):
     """A call with an answer that was begun."""
 
