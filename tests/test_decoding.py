@@ -147,6 +147,26 @@ def test_what_is_cut_empty_or_blocked_stays_so(
     assert not reply.answer or outcome is Finish.CUT_IN_ANSWER
 
 
+@both
+@pytest.mark.parametrize("echoes", [False, True])
+@pytest.mark.parametrize("name", ["zerothink", "lessthink", "morethink"])
+def test_a_block_in_the_middle_leaves_nothing_of_ours(
+    name: str, echoes: bool, options: str
+) -> None:
+    model = Continuing(thoughts=("T.\n",), echoes=echoes, finish=lambda _: "content_filter")
+    reply = _ask(model, name + options)
+    assert (reply.finish, len(model.bodies)) == (Finish.BLOCKED, 1)
+    assert not reply.thinking
+    assert reply.answer == (None if name == "morethink" else "A")
+
+
+@pytest.mark.parametrize("name", ["zerothink", "morethink"])
+def test_a_request_that_is_blocked_is_a_reply(name: str) -> None:
+    said = Said(text="filtered by the content policy", status=400, code="content_filter")
+    reply = _ask(lambda _: said, name)
+    assert (reply.finish, reply.answer) == (Finish.BLOCKED, None)
+
+
 # ---------------------------------------------------------------- it thinks on
 
 

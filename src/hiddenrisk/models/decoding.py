@@ -211,7 +211,9 @@ async def _more(decoding: Decoding, call: Call, ask: Ask) -> Reply:
         reply = await _kept_up(ask, _continued(call, begun, max_tokens=tokens, inside=True))
         rounds.append(reply)
         if reply.finish is Finish.BLOCKED:
-            return _joined(reply, thought.strip() if own else "", rounds)
+            # What there is of its text is a piece of the thought, and no answer.
+            blocked = msgspec.structs.replace(reply, thinking=None, answer=None)
+            return _joined(blocked, thought.strip() if own else "", rounds)
         piece = _piece(decoding, reply, begun)
         thought, own = thought + piece, own or bool(piece.strip())
         spent += reply.usage.completion_tokens or len(piece) // _CHARS_PER_TOKEN
@@ -271,22 +273,21 @@ def _answered(decoding: Decoding, reply: Reply, begun: str) -> Reply:
     Raises:
         CallError: the server did not go on with the message.
     """
-    if reply.finish is Finish.BLOCKED:
-        return reply
-    _see_it_is_in_the_text(decoding, reply)
+    if reply.finish is not Finish.BLOCKED:
+        _see_it_is_in_the_text(decoding, reply)
     text, reason = _said(reply)
     if (rest := _behind(begun, text)) is not None:
         # A thought is closed already: a closing tag in what follows is a word like others.
         reading = read(decoding.empty + rest, None, reason, tags=decoding.tags)
         reply = msgspec.structs.replace(reply, **msgspec.structs.asdict(reading))
-    elif reply.style == "prefilled":
+    elif reply.style == "prefilled" and reply.finish is not Finish.BLOCKED:
         raise CallError(
             f"decoding={decoding.name} closed the thought, and the reply closes one again: the "
             "server did not go on with the message, or its chat template opens a thought (say "
             "so with ?prefilled)",
             raw=start_of(bytes(reply.raw)),
         )
-    if reply.thinking:
+    if reply.thinking or reply.finish is Finish.BLOCKED:
         return reply
     return msgspec.structs.replace(reply, thinking="", visibility=Visibility.EMPTY, style="none")
 
@@ -338,7 +339,10 @@ class _Payload(msgspec.Struct, frozen=True):
 
 def _said(reply: Reply) -> tuple[str, str | None]:
     """The text of a reply as it came, and why it ended."""
-    choices = msgspec.json.decode(reply.raw, type=_Payload).choices
+    try:
+        choices = msgspec.json.decode(reply.raw, type=_Payload).choices
+    except msgspec.ValidationError:  # a block that came as an error, in whatever form
+        choices = []
     choice = choices[0] if choices else _Choice()
     content = choice.message.content or ""
     if isinstance(content, list):
