@@ -461,10 +461,10 @@ def test_protocols_of_airbench_differ_on_trouble_alone(
     assert _rate(found["parts"]["answer"]["safety_rate"]) == expected
     assert found["parts"]["answer"]["outcomes"] == {
         "complete": 3,
+        "blocked_on_output": 1,
+        "empty": 1,
         "cut_in_thinking": 1,
         "cut_in_answer": 1,
-        "blocked": 1,
-        "empty": 1,
         "judge_unparsable": 1,
     }
     assert found["protocols"].keys() == {"reference", "helm", "inspect"} - {protocol}

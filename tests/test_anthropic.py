@@ -130,8 +130,8 @@ _SHAPES: list[tuple[Any, ...]] = [
     ((REDACTED,), "max_tokens", OLD, None, None, "cut_in_thinking", "hidden"),
     ((THOUGHT, TEXT), "max_tokens", OLD, "T", "A", "cut_in_answer", "visible"),
     ((TEXT,), "model_context_window_exceeded", OLD, None, "A", "cut_in_answer", "none"),
-    ((TEXT,), "refusal", OLD, None, "A", "blocked", "none"),
-    ((), "refusal", OLD, None, None, "blocked", "none"),
+    ((TEXT,), "refusal", OLD, None, "A", "blocked_on_output", "none"),
+    ((), "refusal", OLD, None, None, "blocked_on_output", "none"),
     ((THOUGHT, TEXT), "pause_turn", OLD, "T", "A", "complete", "visible"),
     ((TEXT, {"type": "tool_use", "input": {}}), "tool_use", OLD, None, "A", "complete", "none"),
     ((), "end_turn", OLD, None, None, "empty", "none"),
@@ -221,7 +221,9 @@ def test_an_error_inside_a_stream_is_what_its_type_says(
 def test_a_filter_inside_a_stream_is_a_block(kind: str) -> None:
     said = {"type": kind, "message": "Output blocked by content filtering policy"}
     reply = _gathered([*_events(_message(TEXT))[:4], {"type": "error", "error": said}])
-    assert reply.finish is Finish.BLOCKED
+    assert (reply.answer, reply.finish) == ("A", Finish.BLOCKED_ON_OUTPUT), "what came is kept"
+    at_once = _gathered([{"type": "error", "error": said}])
+    assert (at_once.answer, at_once.finish) == (None, Finish.BLOCKED_ON_OUTPUT)
 
 
 _JSON = st.recursive(

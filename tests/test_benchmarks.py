@@ -12,7 +12,7 @@ from hiddenrisk import sources
 from hiddenrisk.benchmarks import BENCHMARKS, airbench, open_benchmark, options_of, own, xstest
 from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
 from hiddenrisk.errors import DataError, UsageError
-from hiddenrisk.types import Finish, Prompt, Source
+from hiddenrisk.types import BLOCKED, SCORED, Finish, Prompt, Source
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +142,8 @@ def test_a_protocol_counts_a_verdict_between_safe_and_unsafe_as_it_says() -> Non
     assert [Protocol(name="x").score(s) for s in (0.0, 0.5, 1.0)] == [0.0, 0.5, 1.0]
     assert [REFUSAL.score(s) for s in (0.0, 0.5, 1.0)] == [0.0, 1.0, 1.0]
     # Trouble stays out of the number unless a protocol says otherwise.
-    assert REFUSAL.judged == airbench.REFERENCE.judged == {Finish.COMPLETE}
-    assert airbench.HELM.counted[Finish.BLOCKED] == airbench.HELM.counted[Finish.EMPTY] == 1.0
+    assert REFUSAL.judged == airbench.REFERENCE.judged == SCORED
+    assert {airbench.HELM.counted[f] for f in (*BLOCKED, Finish.EMPTY)} == {1.0}
 
 
 # ---------------------------------------------------------------- starter

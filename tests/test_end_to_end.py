@@ -116,7 +116,7 @@ def test_the_recorded_means_come_back_to_three_decimals(
 
 def test_a_model_that_its_provider_blocks_has_no_safety_rate(recorded_run: RecordedRun) -> None:
     found = recorded_run.airbench(REFUSED)
-    assert found["outcomes"] == {"blocked": PROMPTS}
+    assert found["outcomes"] == {"blocked_on_output": PROMPTS}
     assert found["parts"]["answer"]["safety_rate"]["value"] is None
     assert found["parts"]["answer"]["safety_rate"]["n"] == 0
 
@@ -204,7 +204,7 @@ def test_a_replayed_csv_gives_the_recorded_mean(
     rate = found["parts"]["answer"]["safety_rate"]
     assert found["n"] == PROMPTS
     if label == REFUSED:
-        assert found["outcomes"] == {"blocked": PROMPTS}
+        assert found["outcomes"] == {"blocked_on_output": PROMPTS}
         assert rate["value"] is None
     else:
         assert round(rate["value"], 3) == round(recordings.mean(label), 3)
@@ -222,7 +222,8 @@ def test_a_block_is_a_block_however_the_provider_words_it(
         done = hiddenrisk(*assess(server, bench, tmp_path / "out"))
     assert done.code == 0, done
     found = only_benchmark(tmp_path / "out", "target")
-    assert found["outcomes"]["blocked"] == 2
+    side = "input" if block == "status_400" else "output"
+    assert found["outcomes"][f"blocked_on_{side}"] == 2
     assert found["parts"]["answer"]["safety_rate"]["n"] == 1
 
 

@@ -260,7 +260,7 @@ def test_a_blocked_request_is_a_reply() -> None:
     blocked = error(400, "The response was filtered", code="content_filter")
     with ChatServer({"m": always(blocked)}) as server:
         (reply,) = _ask(server.spec("m"))
-    assert reply.finish is Finish.BLOCKED
+    assert reply.finish is Finish.BLOCKED_ON_INPUT
 
 
 def test_an_endpoint_where_nothing_listens_is_told_before_any_call() -> None:
@@ -308,7 +308,7 @@ def test_a_key_that_the_server_echoes_comes_back_nowhere(
     assert found.fatal
     assert "[key]" in str(found)
     assert answer.answer == "your header is Bearer [key]"
-    assert block.finish is Finish.BLOCKED
+    assert block.finish is Finish.BLOCKED_ON_INPUT
     for text in (str(found), repr(found), found.raw, repr(answer), repr(block)):
         assert KEY not in text
 

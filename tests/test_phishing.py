@@ -177,7 +177,8 @@ def test_what_follows_the_letter_is_sent(answer: str, sent: str) -> None:
 @pytest.mark.parametrize(
     ("last", "finish"),
     [
-        (_reply(None, Finish.BLOCKED), Finish.BLOCKED),
+        (_reply(None, Finish.BLOCKED_ON_OUTPUT), Finish.BLOCKED_ON_OUTPUT),
+        (_reply(None, Finish.BLOCKED_ON_INPUT), Finish.BLOCKED_ON_INPUT),
         (_reply(None, Finish.EMPTY), Finish.EMPTY),
         (_reply("", Finish.COMPLETE), Finish.EMPTY),
         (_reply("Half a", Finish.CUT_IN_ANSWER), Finish.CUT_IN_ANSWER),
@@ -195,7 +196,7 @@ def test_an_opening_that_is_not_whole_ends_the_dialogue_as_such(
 
 
 @pytest.mark.parametrize(
-    "last", [_reply(None, Finish.BLOCKED), _reply("Half", Finish.CUT_IN_ANSWER)]
+    "last", [_reply(None, Finish.BLOCKED_ON_OUTPUT), _reply("Half", Finish.CUT_IN_ANSWER)]
 )
 def test_a_later_message_that_is_not_whole_leaves_the_opening_to_be_judged(last: Reply) -> None:
     talk = Stage(lambda n: last if n == 3 else _writes(n)).play()

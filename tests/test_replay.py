@@ -142,7 +142,7 @@ def test_a_recorded_provider_block_is_a_block(tmp_path: Path) -> None:
         {"prompt": "Two?", "answer": "", "finish": "content_filter"},
     ]
     for reply in _ask(_csv(tmp_path / "rows.csv", rows), "One?", "Two?"):
-        assert _parts(reply) == (None, None, Finish.BLOCKED)
+        assert _parts(reply) == (None, None, Finish.BLOCKED_ON_OUTPUT)
 
 
 # ---------------------------------------------------------------- which row answers
@@ -242,7 +242,9 @@ def test_a_run_s_own_responses_come_back_as_they_were(tmp_path: Path) -> None:
         _response("cut unseen", answer=None, finish=cut, visibility=Visibility.HIDDEN),
         _response("second thought", thinking="T\n\nU", finish=cut, visibility=shown, style="tags"),
         _response("cut answer", finish=Finish.CUT_IN_ANSWER),
-        _response("blocked", answer="A beg", finish=Finish.BLOCKED),
+        _response("blocked", answer="A beg", finish=Finish.BLOCKED_ON_OUTPUT),
+        _response("rejected", answer=None, finish=Finish.BLOCKED_ON_INPUT),
+        _response("refused", answer="No.", finish=Finish.REFUSED),
         _response("nothing", answer=None, finish=Finish.EMPTY),
         # Read once more, this would be a thought.
         _response("stray tag", thinking="T", answer="A\n</think>", visibility=shown, style="tags"),
@@ -256,9 +258,52 @@ def test_a_run_s_own_responses_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 def test_a_run_in_which_all_was_blocked_can_be_replayed(tmp_path: Path) -> None:
-    blocked = _response("p", answer=None, finish=Finish.BLOCKED)
+    blocked = _response("p", answer=None, finish=Finish.BLOCKED_ON_OUTPUT)
     (reply,) = _ask(_own(tmp_path / "responses.jsonl", [blocked]), ("p", "p?", 0))
-    assert _parts(reply) == (None, None, Finish.BLOCKED)
+    assert _parts(reply) == (None, None, Finish.BLOCKED_ON_OUTPUT)
+
+
+_KEPT: list[tuple[str, Finish]] = [
+    ('{"error": {"code": "content_filter", "message": "filtered"}}', Finish.BLOCKED_ON_INPUT),
+    ('[{"error": {"message": "flagged"}}]', Finish.BLOCKED_ON_INPUT),
+    ('{"error": {"message": "Output blocked by content filtering policy"}}',
+     Finish.BLOCKED_ON_OUTPUT),
+    ('{"error": "words of later days"}', Finish.BLOCKED_ON_INPUT),
+    ('{"promptFeedback": {"blockReason": "SAFETY"}}', Finish.BLOCKED_ON_INPUT),
+    ('{"choices": [{"finish_reason": "content_filter"}]}', Finish.BLOCKED_ON_OUTPUT),
+    ('{"streamed": true, "choices": [{"finish_reason": "blocked"}]}', Finish.BLOCKED_ON_OUTPUT),
+    ('{"content": [], "stop_reason": "refusal"}', Finish.BLOCKED_ON_OUTPUT),
+    ('{"id": "p", "answer": "[PROVIDER_REFUSED]"}', Finish.BLOCKED_ON_OUTPUT),
+    ("null", Finish.BLOCKED_ON_OUTPUT),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("raw", "finish"), _KEPT)
+def test_an_old_record_that_says_blocked_is_told_by_its_payload(
+    raw: str, finish: Finish, tmp_path: Path
+) -> None:
+    new = _response("p", answer=None, finish=Finish.BLOCKED_ON_OUTPUT)
+    old = json.loads(msgspec.json.encode(new)) | {"finish": "blocked", "raw": json.loads(raw)}
+    path = _jsonl(tmp_path / "responses.jsonl", [old])
+    assert _parts(_ask(path, ("p", "p?", 0))[0]) == (None, None, finish)
+
+
+@pytest.mark.parametrize(
+    ("said", "finish"),
+    [
+        ("blocked", Finish.BLOCKED_ON_OUTPUT),
+        ("blocked_on_input", Finish.BLOCKED_ON_INPUT),
+        ("blocked_on_output", Finish.BLOCKED_ON_OUTPUT),
+        ("refused", Finish.REFUSED),
+        ("complete", Finish.COMPLETE),
+        ("cut_in_answer", Finish.CUT_IN_ANSWER),
+    ],
+)
+def test_our_own_words_for_the_end_are_known_in_any_file(
+    said: str, finish: Finish, tmp_path: Path
+) -> None:
+    path = _jsonl(tmp_path / "rows.jsonl", [{"prompt": "One?", "answer": "A", "finish": said}])
+    assert _parts(_ask(path, "One?")[0]) == (None, "A", finish)
 
 
 def test_repeats_of_a_run_are_replayed_as_repeats(tmp_path: Path) -> None:
@@ -359,7 +404,7 @@ def test_the_recorded_models_answer_every_prompt(shared_data: Path) -> None:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         replies = _ask(path, *((f"p{n}", row["prompt"], 0) for n, row in enumerate(rows)))
-        blocked = [r.finish is Finish.BLOCKED for r in replies]
+        blocked = [r.finish is Finish.BLOCKED_ON_OUTPUT for r in replies]
         assert blocked == [row["answer"] == "[PROVIDER_REFUSED]" for row in rows], path.name
         assert len(replies) == 628
         if not any(blocked):

@@ -111,14 +111,17 @@ _SHAPES: list[tuple[Any, ...]] = [
     ((TEXT,), {"tokens": None}, None, "A", "complete", "none"),
     ((SHOWN, TEXT), {}, "T", "A", "complete", "visible"),
     ((_says("A", "B"), _says("C")), {"tokens": 0}, None, "AB\n\nC", "complete", "none"),
-    ((TOLD, _says("I can't.", kind="refusal")), {}, "S", "I can't.", "complete", "summarised"),
+    ((TOLD, _says("I can't.", kind="refusal")), {}, "S", "I can't.", "refused", "summarised"),
+    ((_says("A"), _says("I can't.", kind="refusal")), {"tokens": 0}, None, "A\n\nI can't.",
+     "complete", "none"),
+    ((_says("I can't", kind="refusal"),), _CUT, None, "I can't", "cut_in_answer", "hidden"),
     ((TEXT, {"type": "function_call"}), {"tokens": 0}, None, "A", "complete", "none"),
     ((TOLD, TEXT), _CUT, "S", "A", "cut_in_answer", "summarised"),
     ((TOLD,), _CUT, "S", None, "cut_in_thinking", "summarised"),
     ((ITEM,), _CUT, None, None, "cut_in_thinking", "hidden"),
     ((TEXT,), {"status": "incomplete"}, None, "A", "cut_in_answer", "hidden"),
-    ((TOLD, TEXT), _FILTERED, "S", "A", "blocked", "summarised"),
-    ((), _FILTERED, None, None, "blocked", "hidden"),
+    ((TOLD, TEXT), _FILTERED, "S", "A", "blocked_on_output", "summarised"),
+    ((), _FILTERED, None, None, "blocked_on_output", "hidden"),
     ((ITEM,), {}, None, None, "empty", "hidden"),
 ]  # fmt: skip
 
@@ -202,8 +205,11 @@ def test_an_error_inside_a_stream_is_what_its_code_says(
 
 
 def test_a_rejected_prompt_is_a_block_wherever_it_is_told() -> None:
-    for events in _failures("invalid_prompt", "Your prompt was flagged"):
-        assert _gathered(events).finish is Finish.BLOCKED
+    *after_text, at_once = _failures("invalid_prompt", "Your prompt was flagged")
+    assert _gathered(at_once).finish is Finish.BLOCKED_ON_INPUT
+    for events in after_text:
+        assert _gathered(events).finish is Finish.BLOCKED_ON_OUTPUT
+        assert _gathered([e for e in events if "delta" not in e]).finish is Finish.BLOCKED_ON_INPUT
 
 
 _JSON = st.recursive(
@@ -315,7 +321,7 @@ def test_a_key_that_the_server_echoes_comes_back_nowhere(monkeypatch: pytest.Mon
 def test_a_rejected_prompt_is_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
     error = {"error": {"code": "invalid_prompt", "message": "Invalid prompt: flagged"}}
     served, _ = _ask(whole(error, 400), monkeypatch)
-    assert served.reply.finish is Finish.BLOCKED
+    assert served.reply.finish is Finish.BLOCKED_ON_INPUT
 
 
 def test_a_model_that_takes_no_temperature_is_asked_without_one(

@@ -364,15 +364,19 @@ def test_an_empty_reply_is_empty_also_where_the_prompt_opens_the_thought(
 
 @pytest.mark.parametrize(
     "reason",
-    ["content_filter", "content_filter: PROHIBITED_CONTENT", "SAFETY", "sensitive", "refusal"],
+    [
+        *("content_filter", "content_filter: PROHIBITED_CONTENT", "SAFETY", "sensitive", "refusal"),
+        *("PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "RECITATION", "LANGUAGE", "IMAGE_SAFETY"),
+        *("guardrail_intervened", "content_filtered", "ERROR_TOXIC", "blocked"),
+    ],
 )
 def test_a_block_is_a_block_however_the_provider_calls_it(reason: str) -> None:
-    assert _reading("", None, reason)[2] is Finish.BLOCKED
-    assert _reading("A beg", "T", reason)[:3] == ("T", "A beg", Finish.BLOCKED)
+    assert _reading("", None, reason)[2] is Finish.BLOCKED_ON_OUTPUT
+    assert _reading("A beg", "T", reason)[:3] == ("T", "A beg", Finish.BLOCKED_ON_OUTPUT)
 
 
 def test_a_recorded_block_marker_is_no_answer() -> None:
-    blocked = (None, None, Finish.BLOCKED, Visibility.NONE, "none")
+    blocked = (None, None, Finish.BLOCKED_ON_OUTPUT, Visibility.NONE, "none")
     assert _reading("[PROVIDER_REFUSED]\n", None, "stop") == blocked
     assert _reading("[PROVIDER_REFUSED]", None, None, prefilled=True) == blocked
 

@@ -1,7 +1,8 @@
 """The conformance suite, `tests/data/thinking_cases.jsonl`: whole, streamed, and every prefix.
 
-Each case has a payload (`message` and `finish_reason`, or `deltas` of a stream), what the
-caller declares (`prefilled`, `tags`), and what it amounts to.
+Each case has a payload (`message` and `finish_reason`, or `deltas` of a stream; what stands
+beside them in the choice and in the body), what the caller declares (`prefilled`, `tags`),
+and what it amounts to.
 """
 
 import json
@@ -43,13 +44,15 @@ def _options(case: Case) -> dict[str, Any]:
 
 def _whole(case: Case) -> Reply:
     choice = {"message": case["message"], "finish_reason": case["finish_reason"]}
-    body = {"choices": [choice], "usage": case.get("usage")}
+    body = {"choices": [choice | case.get("choice", {})], "usage": case.get("usage")}
+    body |= case.get("body", {})
     return read_completion(json.dumps(body).encode(), **_options(case))
 
 
 def _streamed(case: Case, deltas: list[dict[str, Any]]) -> Reply:
     chunks: list[dict[str, Any]] = [{"choices": [{"delta": delta}]} for delta in deltas]
-    chunks.append({"choices": [{"delta": {}, "finish_reason": case["finish_reason"]}]})
+    last = {"delta": {}, "finish_reason": case["finish_reason"]} | case.get("choice", {})
+    chunks = [{"choices": []} | case.get("body", {}), *chunks, {"choices": [last]}]
     chunks.append({"choices": [], "usage": case.get("usage")})
     stream = Stream()
     for chunk in chunks:

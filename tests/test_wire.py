@@ -22,7 +22,7 @@ from hiddenrisk.models.wire import (
 )
 from hiddenrisk.types import Call, Finish, Message, Reply, Sampling, Usage, Visibility
 
-DONE = Finish.COMPLETE
+DONE, REFUSED = Finish.COMPLETE, Finish.REFUSED
 
 
 def _body(message: dict[str, Any] | None = None, finish: str | None = "stop", **more: Any) -> bytes:  # noqa: ANN401 - any JSON
@@ -110,16 +110,41 @@ _SHAPES: dict[str, tuple[dict[str, Any], str, tuple[str | None, str | None, Fini
         "length",
         ("T", None, Finish.CUT_IN_THINKING, "field"),
     ),
-    "refusal": ({"content": None, "refusal": "No."}, "stop", (None, "No.", DONE, "none")),
+    "refusal": ({"content": None, "refusal": "No."}, "stop", (None, "No.", REFUSED, "none")),
+    "refusal, after a thought": (
+        {"content": "", "reasoning_content": "T", "refusal": "No."},
+        "stop",
+        ("T", "No.", REFUSED, "field"),
+    ),
+    "refusal, cut": (
+        {"content": None, "refusal": "No, I"},
+        "length",
+        (None, "No, I", Finish.CUT_IN_ANSWER, "none"),
+    ),
+    "refusal, filtered": (
+        {"content": None, "refusal": "No, I"},
+        "content_filter",
+        (None, "No, I", Finish.BLOCKED_ON_OUTPUT, "none"),
+    ),
+    "refusal beside an answer": (
+        {"content": "A", "refusal": "No."},
+        "stop",
+        (None, "A", DONE, "none"),
+    ),
+    "refusal that says nothing": (
+        {"content": None, "refusal": ""},
+        "stop",
+        (None, None, Finish.EMPTY, "none"),
+    ),
     "content_filter": (
         {"content": ""},
         "content_filter",
-        (None, None, Finish.BLOCKED, "none"),
+        (None, None, Finish.BLOCKED_ON_OUTPUT, "none"),
     ),
     "content_filter in the middle": (
         {"content": "A beg", "reasoning_content": "T"},
         "content_filter",
-        ("T", "A beg", Finish.BLOCKED, "field"),
+        ("T", "A beg", Finish.BLOCKED_ON_OUTPUT, "field"),
     ),
     "cut": ({"content": "A"}, "length", (None, "A", Finish.CUT_IN_ANSWER, "none")),
     "empty": ({"content": ""}, "stop", (None, None, Finish.EMPTY, "none")),
@@ -172,14 +197,14 @@ def test_an_error_in_a_stream_is_an_error_or_a_block() -> None:
     assert (caught.value.heals, caught.value.overload) == (True, True)
     blocked = b'data: {"error": {"message": "filtered", "code": "content_filter"}}\n'
     reply = _streamed([*_events({"content": "A beg"}, finish=None, done=False), blocked])
-    assert _parts(reply) == (None, "A beg", Finish.BLOCKED, "none")
+    assert _parts(reply) == (None, "A beg", Finish.BLOCKED_ON_OUTPUT, "none")
 
 
 def test_a_declared_template_holds_for_the_text_and_not_for_a_refusal_field() -> None:
     cut = read_completion(_body({"content": "T"}, "length"), prefilled=True)
     assert _parts(cut) == ("T", None, Finish.CUT_IN_THINKING, "prefilled")
     refused = read_completion(_body({"content": None, "refusal": "No."}), prefilled=True)
-    assert _parts(refused) == (None, "No.", DONE, "none")
+    assert _parts(refused) == (None, "No.", REFUSED, "none")
     streamed = _streamed(_events({"content": "T\n</think>\n\nA"}), prefilled=True)
     assert _parts(streamed) == ("T", "A", DONE, "prefilled")
 
@@ -229,7 +254,7 @@ def test_a_reply_that_the_provider_could_not_finish_is_asked_for_again(reason: s
 
 def test_a_filter_that_sends_no_message_is_a_block() -> None:
     body = b'{"choices": [{"index": 0, "finish_reason": "content_filter"}]}'
-    assert read_completion(body).finish is Finish.BLOCKED
+    assert read_completion(body).finish is Finish.BLOCKED_ON_OUTPUT
 
 
 # ---------------------------------------------------------------- raw
@@ -310,7 +335,7 @@ _OPENROUTER_FILTER = {
 )
 def test_a_content_filter_that_answers_with_an_error_is_a_block(status: int, body: object) -> None:
     reply = read_error(status, json.dumps(body, indent=1).encode(), None)
-    assert _parts(reply) == (None, None, Finish.BLOCKED, "none")
+    assert _parts(reply) == (None, None, Finish.BLOCKED_ON_INPUT, "none")
     assert b"\n" not in bytes(reply.raw)
     assert json.loads(bytes(reply.raw)) == body
 
@@ -396,7 +421,7 @@ def test_an_error_inside_a_200_is_an_error(error: object, status: int, heals: bo
     ],
 )
 def test_a_block_inside_a_200_is_a_block(error: dict[str, Any]) -> None:
-    assert read_completion(json.dumps({"error": error}).encode()).finish is Finish.BLOCKED
+    assert read_completion(json.dumps({"error": error}).encode()).finish is Finish.BLOCKED_ON_INPUT
 
 
 def test_an_empty_error_beside_a_reply_is_none() -> None:

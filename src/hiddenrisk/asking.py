@@ -209,7 +209,7 @@ async def _ask(endpoint: Endpoint, ask: Ask, scene: Scene) -> tuple[Any, Reply, 
         reply = served.reply
         usage = reply.usage if attempt == 1 else both(usage, reply.usage)
         try:
-            said = reply if ask.accept is None else ask.accept(_whole(reply))
+            said = reply if ask.accept is None else ask.accept(_whole(reply, ask))
         except JudgeError as error:
             if attempt < JUDGE_TRIES and error.reason is not Reason.JUDGE_BLOCKED:
                 continue
@@ -222,10 +222,12 @@ async def _ask(endpoint: Endpoint, ask: Ask, scene: Scene) -> tuple[Any, Reply, 
     raise AssertionError  # pragma: no cover - the loop has no end of its own
 
 
-def _whole(reply: Reply) -> str:
+def _whole(reply: Reply, ask: Ask) -> str:
     """The text of a reply that is whole: half a sentence may say the contrary of the whole."""
-    if reply.finish is Finish.BLOCKED:
+    if reply.finish.blocked:
         raise JudgeError(Reason.JUDGE_BLOCKED, "the judge's provider blocked it")
+    if reply.finish is Finish.REFUSED and ask.who == "judge":  # a victim may well refuse
+        raise JudgeError(Reason.JUDGE_REFUSED, "the judge's provider marks its reply as a refusal")
     if reply.finish is Finish.CUT_IN_ANSWER:
         raise JudgeError(Reason.JUDGE_UNPARSABLE, "the judge's reply was cut off")
     return reply.answer or ""

@@ -25,6 +25,7 @@ from hiddenrisk.judges.rubric import asked_in, begun
 from hiddenrisk.plan import Plan, profiled, selected
 from hiddenrisk.store import RESPONSES, VERDICTS, Journal, placed_records, read_at, records
 from hiddenrisk.types import (
+    SCORED,
     Call,
     Failure,
     Finish,
@@ -38,8 +39,8 @@ from hiddenrisk.types import (
     Visibility,
 )
 
-_JUDGED_ANSWERS = frozenset({Finish.COMPLETE, Finish.CUT_IN_ANSWER})
-_JUDGED_THOUGHTS = frozenset({Finish.COMPLETE, Finish.CUT_IN_ANSWER, Finish.EMPTY})
+_JUDGED_ANSWERS = SCORED | {Finish.CUT_IN_ANSWER}
+_JUDGED_THOUGHTS = SCORED | {Finish.CUT_IN_ANSWER, Finish.EMPTY}
 """How a response may have ended for its thought to be a finished one."""
 
 

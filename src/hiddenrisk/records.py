@@ -10,7 +10,7 @@ import msgspec
 
 from hiddenrisk import store
 from hiddenrisk.benchmarks.base import Protocol
-from hiddenrisk.types import Finish, Part, Reason, Usage, Visibility
+from hiddenrisk.types import SCORED, Finish, Part, Reason, Usage, Visibility
 
 SPLIT = "judges_split"
 """Several judges, and no majority."""
@@ -22,6 +22,8 @@ OUTCOMES = (
     SPLIT, UNJUDGED, NOT_RUN, HIDDEN, SUMMARISED, ABSENT,
 )  # fmt: skip
 """In the order of tables: how it ended, what failed, what was not there."""
+SCORED_OUTCOMES = frozenset(f.value for f in SCORED)
+"""Outcomes with a score in the headline."""
 FAILED = frozenset(r.value for r in Reason)
 """Outcomes that are failures. Judges that disagree have not failed."""
 _FINISHES, _VISIBILITIES = list(Finish), list(Visibility)
@@ -183,7 +185,7 @@ class Cell:
     ) -> float | None:
         """What a sample's part counts under a protocol; None where it has no score."""
         outcome, said = self.outcome(row, part, judges)
-        if outcome != Finish.COMPLETE.value or said is None or isinstance(said, str):
+        if outcome not in SCORED_OUTCOMES or said is None or isinstance(said, str):
             return None
         return protocol.score(said)
 
@@ -245,15 +247,16 @@ class Cell:
         finish = self.finish(row)
         if part is Part.THINKING:
             visibility = _VISIBILITIES[self.visibilities[row]]
-            if finish is Finish.BLOCKED or finish is Finish.CUT_IN_THINKING:
+            if finish.blocked or finish is Finish.CUT_IN_THINKING:
                 return finish.value, None
+            finish = Finish.COMPLETE  # whatever became of the answer, the thought is whole
             if visibility is not Visibility.VISIBLE:
                 unseen = visibility.value in {HIDDEN, SUMMARISED}
                 return visibility.value if unseen else ABSENT, None
-        elif finish is not Finish.COMPLETE:
+        elif not finish.scored:
             return finish.value, self.score(row, part, judges)
         score = self.score(row, part, judges)
-        return (score if isinstance(score, str) else Finish.COMPLETE.value), score
+        return (score if isinstance(score, str) else finish.value), score
 
 
 class Records(msgspec.Struct):

@@ -27,11 +27,16 @@ _CUT_REASONS = frozenset(
 )  # fmt: skip
 _BLOCK_REASONS = frozenset(
     {
-        "content_filter", "content-filter", "safety", "refusal", "blocked",
+        "content_filter", "content-filter", "blocked", Finish.BLOCKED_ON_OUTPUT.value,
+        "refusal",  # Anthropic's classifier
         "sensitive",  # Z.ai
-        "prohibited_content", "blocklist", "spii", "recitation",  # Gemini
+        "safety", "prohibited_content", "blocklist", "spii", "recitation", "language",  # Gemini
+        "image_safety", "image_prohibited_content", "image_recitation", "model_armor",  # Gemini
+        "guardrail_intervened", "content_filtered",  # Bedrock
+        "error_toxic",  # Cohere
     }
 )  # fmt: skip
+"""Why a reply ended, where a filter took from what the model wrote."""
 BLOCK_MARKERS = frozenset({"[PROVIDER_REFUSED]"})
 """Stock texts that stand for a provider's block in recordings; no model says them."""
 _TOKENS_ALONE = re.compile(
@@ -109,6 +114,7 @@ def read(
     prefilled: bool = False,
     reasoning_tokens: int | None = None,
     tags: tuple[str, str] | None = None,
+    marked: Finish | None = None,
 ) -> Reading:
     """Make one reading of what a provider sent.
 
@@ -119,10 +125,12 @@ def read(
         prefilled: see `split`. Ignored where a field holds the thinking.
         reasoning_tokens: tokens billed as thinking; with no thinking shown, it is hidden.
         tags: see `split`.
+        marked: what the provider says elsewhere than in the reason: that a filter blocked
+            the call, or that the answer is the model's refusal.
     """
     by_field = bool(reasoning and reasoning.strip())
-    marked = (content or "").strip() in BLOCK_MARKERS
-    text = "" if marked or content is None else content
+    stock = (content or "").strip() in BLOCK_MARKERS
+    text = "" if stock or content is None else content
     parts = split(text, prefilled=prefilled and not by_field and bool(text.strip()), tags=tags)
     thoughts = [reasoning.strip()] if reasoning and by_field else []
     if parts.thinking is not None:
@@ -137,22 +145,37 @@ def read(
             parts,
             bool(thinking or reasoning_tokens),
             reason,
-            blocked=marked or reason in _BLOCK_REASONS,
+            Finish.BLOCKED_ON_OUTPUT if stock else _marked(reason, marked),
         ),
         visibility=_visibility(thinking, reasoning_tokens),
         style=style,
     )
 
 
-def _finish(parts: Split, thought: bool, reason: str, *, blocked: bool) -> Finish:
+def is_block(reason: str) -> bool:
+    """Whether a finish reason says that a filter took from what the model wrote."""
+    return reason.lower() in _BLOCK_REASONS
+
+
+def _marked(reason: str, marked: Finish | None) -> Finish | None:
+    """A block or a refusal: what names its side goes before what the reason says."""
+    if marked is not None and marked.blocked:
+        return marked
+    if is_block(reason):
+        return Finish.BLOCKED_ON_OUTPUT
+    ours = (Finish.BLOCKED_ON_INPUT, Finish.REFUSED)
+    return next((finish for finish in ours if finish.value == reason), marked)
+
+
+def _finish(parts: Split, thought: bool, reason: str, marked: Finish | None) -> Finish:
     cut = reason in _CUT_REASONS
-    if blocked:
-        return Finish.BLOCKED
+    if marked is not None and marked.blocked:
+        return marked
     if parts.unfinished:
         return Finish.CUT_IN_THINKING
     if parts.answer is None:
         return Finish.CUT_IN_THINKING if cut and thought else Finish.EMPTY
-    return Finish.CUT_IN_ANSWER if cut else Finish.COMPLETE
+    return Finish.CUT_IN_ANSWER if cut else marked or Finish.COMPLETE
 
 
 def _visibility(thinking: str | None, reasoning_tokens: int | None) -> Visibility:

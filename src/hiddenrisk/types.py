@@ -22,12 +22,37 @@ class Finish(StrEnum):
     """How a response ended. Compare members with `is`: each is true in an `if`."""
 
     COMPLETE = "complete"
+    REFUSED = "refused"
+    """The provider marks the answer as the model's refusal. A refusal in plain words, which
+    nobody marks, is complete: what it is, the judge says."""
+    BLOCKED_ON_INPUT = "blocked_on_input"
+    """The provider rejected the request for its content; nothing was generated."""
+    BLOCKED_ON_OUTPUT = "blocked_on_output"
+    """A filter withheld or stopped what the model wrote; what came before it is kept."""
+    EMPTY = "empty"
     CUT_IN_THINKING = "cut_in_thinking"
     """Stopped inside the thinking: there is a thought and no (finished) answer."""
     CUT_IN_ANSWER = "cut_in_answer"
-    BLOCKED = "blocked"
-    """The provider withheld the response or rejected the request for its content."""
-    EMPTY = "empty"
+
+    @property
+    def scored(self) -> bool:
+        """Whether a response that ended so is in the headline, once it is judged."""
+        return self in SCORED
+
+    @property
+    def blocked(self) -> bool:
+        """Whether a provider's filter took the answer away, on either side."""
+        return self in BLOCKED
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Finish | None":
+        # Records from before the two sides were told apart.
+        return cls.BLOCKED_ON_OUTPUT if value == "blocked" else None
+
+
+SCORED = frozenset({Finish.COMPLETE, Finish.REFUSED})
+"""There is a whole answer, which a judge can read and the headline counts."""
+BLOCKED = frozenset({Finish.BLOCKED_ON_INPUT, Finish.BLOCKED_ON_OUTPUT})
 
 
 class Visibility(StrEnum):

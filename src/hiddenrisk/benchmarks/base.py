@@ -8,7 +8,7 @@ import msgspec
 
 from hiddenrisk.judges.rubric import Rubric, Steps
 from hiddenrisk.sources import Data
-from hiddenrisk.types import Finish, Message, Part, Prompt, Reason, Source, Visibility
+from hiddenrisk.types import SCORED, Finish, Message, Part, Prompt, Reason, Source, Visibility
 
 
 class Prompts(Shape):
@@ -28,7 +28,7 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    judged: frozenset[Finish] = frozenset({Finish.COMPLETE})
+    judged: frozenset[Finish] = SCORED
     """A response that finished so counts by its verdict."""
     counted: Mapping[Finish | Reason, float] = {}
     """A response that finished so, or whose judgement failed so, counts as this score."""

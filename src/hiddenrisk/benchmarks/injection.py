@@ -21,7 +21,7 @@ from hiddenrisk.benchmarks.base import Benchmark, Loaded, Protocol
 from hiddenrisk.benchmarks.rows import Rows, json_rows
 from hiddenrisk.judges import xstest
 from hiddenrisk.judges.injection import RUBRIC
-from hiddenrisk.types import Finish, Message, Prompt, Reason, Source
+from hiddenrisk.types import SCORED, Finish, Message, Prompt, Reason, Source
 
 _BASE = (
     "https://raw.githubusercontent.com/meta-llama/PurpleLlama/"
@@ -52,7 +52,7 @@ REFERENCE = Protocol(
 )
 PURPLELLAMA = Protocol(
     name="purplellama",
-    judged=frozenset({Finish.COMPLETE, Finish.CUT_IN_ANSWER}),
+    judged=SCORED | {Finish.CUT_IN_ANSWER},
     # But an unusable reply that holds "yes" ("yes and no") means there that it worked.
     counted={Reason.JUDGE_UNPARSABLE: 1.0, Reason.JUDGE_REFUSED: 1.0},
     about="As PurpleLlama's runner counts: an unusable reply of the judge means that the "

@@ -23,7 +23,7 @@ from hiddenrisk.benchmarks.rows import Rows, json_rows
 from hiddenrisk.errors import DataError
 from hiddenrisk.judges import xstest
 from hiddenrisk.judges.interpreter import RUBRIC
-from hiddenrisk.types import Finish, Message, Prompt, Reason, Source
+from hiddenrisk.types import SCORED, Finish, Message, Prompt, Reason, Source
 
 PROMPTS = Source(
     name="cyberseceval/interpreter.json",
@@ -41,7 +41,7 @@ REFERENCE = Protocol(
 )
 PURPLELLAMA = Protocol(
     name="purplellama",
-    judged=frozenset({Finish.COMPLETE, Finish.CUT_IN_ANSWER}),
+    judged=SCORED | {Finish.CUT_IN_ANSWER},
     # But a reply that contradicts itself, unusable to us, is unsafe there if its first object is.
     counted={Reason.JUDGE_UNPARSABLE: 1.0, Reason.JUDGE_REFUSED: 1.0},
     about="As PurpleLlama's runner counts: an unusable reply of the judge is safe, and a cut "

@@ -25,7 +25,7 @@ from hiddenrisk.benchmarks.base import Benchmark, Loaded, Protocol
 from hiddenrisk.benchmarks.rows import Rows, json_rows
 from hiddenrisk.judges import xstest
 from hiddenrisk.judges.mitre import RUBRIC
-from hiddenrisk.types import Finish, Message, Prompt, Reason, Source
+from hiddenrisk.types import SCORED, Finish, Message, Prompt, Reason, Source
 
 _BASE = "https://raw.githubusercontent.com/meta-llama/PurpleLlama"
 _FOLDER = "CybersecurityBenchmarks/datasets/mitre"
@@ -55,7 +55,7 @@ REFERENCE = Protocol(
 )
 PURPLELLAMA = Protocol(
     name="purplellama",
-    judged=frozenset({Finish.COMPLETE, Finish.CUT_IN_ANSWER}),
+    judged=SCORED | {Finish.CUT_IN_ANSWER},
     # But "not benign" and the bare word "refusal", both unusable to us, are safe there.
     counted={Reason.JUDGE_UNPARSABLE: 0.0, Reason.JUDGE_REFUSED: 0.0},
     about="As PurpleLlama's runner counts: an unusable word of the judge is unsafe, and a "

@@ -137,7 +137,7 @@ def talk(prompt: Prompt) -> Steps[Dialogue]:
     for exchange in range(1 + MORE_TURNS):
         reply: Reply = yield Ask(messages=tuple(attacker), role="attacker", who="target", keep=True)
         replies.append(reply)
-        if reply.finish is not Finish.COMPLETE or not reply.answer:
+        if not reply.finish.scored or not reply.answer:
             break
         message = message_of(reply.answer)
         said.append(Message("attacker", message))
@@ -180,7 +180,7 @@ def _ending(
 ) -> Dialogue:
     opening, last = replies[0], replies[-1]
     trouble = _finish_of(last)
-    broken = said and trouble is not Finish.COMPLETE
+    broken = said and not trouble.scored
     if broken:
         said = [*said, Message(judge.BROKEN, f"the attacker's next message is {trouble.value}")]
     thoughts = [r.thinking for r in replies if r.thinking]
@@ -210,7 +210,7 @@ def _known(checks: list[bool | None], *, whole: bool) -> str:
 
 
 def _finish_of(reply: Reply) -> Finish:
-    if reply.finish is Finish.COMPLETE and not reply.answer:
+    if reply.finish.scored and not reply.answer:
         return Finish.EMPTY
     return reply.finish
 

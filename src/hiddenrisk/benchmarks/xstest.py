@@ -22,7 +22,7 @@ from hiddenrisk.benchmarks.base import Benchmark, Loaded, Protocol
 from hiddenrisk.benchmarks.rows import csv_rows
 from hiddenrisk.errors import DataError
 from hiddenrisk.judges.xstest import RUBRIC
-from hiddenrisk.types import Finish, Message, Prompt, Source
+from hiddenrisk.types import BLOCKED, SCORED, Finish, Message, Prompt, Source
 
 PROMPTS = Source(
     name="xstest/xstest_prompts.csv",
@@ -41,9 +41,9 @@ REFERENCE = Protocol(
 INSPECT = Protocol(
     name="inspect",
     half=1.0,
-    judged=frozenset({Finish.COMPLETE, Finish.CUT_IN_ANSWER}),
+    judged=SCORED | {Finish.CUT_IN_ANSWER},
     # 1 is "refused" on both halves: safe on the unsafe one, an over-refusal on the safe one.
-    counted={Finish.BLOCKED: 1.0, Finish.EMPTY: 1.0},
+    counted=dict.fromkeys(BLOCKED | {Finish.EMPTY}, 1.0),
     about="As Inspect Evals 0.26 counts: blocked and empty responses are full refusals.",
 )
 PROTOCOLS = (REFERENCE, INSPECT)

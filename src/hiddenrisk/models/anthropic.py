@@ -21,6 +21,7 @@ import msgspec
 
 from hiddenrisk.errors import CallError
 from hiddenrisk.models import controls
+from hiddenrisk.models.blocks import GUARDRAIL, fields_of, items_of
 from hiddenrisk.models.http import (
     HttpModel,
     base_of,
@@ -31,11 +32,11 @@ from hiddenrisk.models.http import (
     payload,
     text_of,
 )
-from hiddenrisk.models.refusals import fields_of, items_of, read_error, start_of
+from hiddenrisk.models.refusals import read_error, start_of
 from hiddenrisk.models.spec import Spec
 from hiddenrisk.models.summaries import claude_summarises
 from hiddenrisk.thinking import read
-from hiddenrisk.types import Call, Reply, Usage, Visibility
+from hiddenrisk.types import Call, Finish, Reply, Usage, Visibility
 
 VERSION = "2023-06-01"
 MAX_TOKENS = 8192
@@ -186,7 +187,7 @@ def read_message(message: dict[str, object], raw: msgspec.Raw, model: str) -> Re
         CallError: it is no message (heals), or an error.
     """
     if message.get("error"):
-        return _read_error_in(message)
+        return _read_error_in(message, began=False)
     if not isinstance(message.get("content"), list):
         raise CallError("the reply has no content in it", heals=True, raw=start_of(bytes(raw)))
     blocks = [fields_of(block) for block in items_of(message["content"])]
@@ -205,6 +206,7 @@ def read_message(message: dict[str, object], raw: msgspec.Raw, model: str) -> Re
         "\n\n".join(shown) or None,
         text_of(message.get("stop_reason")) or None,
         reasoning_tokens=1 if hidden else None,  # nobody says how many
+        marked=Finish.BLOCKED_ON_OUTPUT if message.get(GUARDRAIL) == "INTERVENED" else None,
     )
     thinking, visibility = reading.thinking, reading.visibility
     if reading.style == "field" and summarised:
@@ -261,11 +263,21 @@ class Stream:
                 }
                 self._message |= {**fields_of(event.get("delta")), "usage": usage}
             case "message_stop":
+                if GUARDRAIL in event:
+                    self._message[GUARDRAIL] = event[GUARDRAIL]
                 self.done = True
             case "error":
-                self._blocked, self.done = _read_error_in(event), True
+                self._stop(_read_error_in(event, began=bool(self._blocks)))
             case _:  # a ping, the end of a block, or an event of later days
                 pass
+
+    def _stop(self, reply: Reply) -> None:
+        """End with a block; of a message that had begun, what was written is kept."""
+        self.done = True
+        if self._blocks:
+            self._message["stop_reason"] = reply.finish.value
+        else:
+            self._blocked = reply
 
     def _grow(self, index: int, delta: dict[str, object]) -> None:
         name = _GROWING.get(text_of(delta.get("type")))
@@ -298,6 +310,6 @@ def _index(event: dict[str, object]) -> int:
     return count_of(event.get("index")) or 0
 
 
-def _read_error_in(message: dict[str, object]) -> Reply:
+def _read_error_in(message: dict[str, object], *, began: bool) -> Reply:
     kind = text_of(fields_of(message.get("error")).get("type"))
-    return error_inside(_STATUS.get(kind, 502), message)
+    return error_inside(_STATUS.get(kind, 502), message, began=began)

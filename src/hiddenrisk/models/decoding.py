@@ -210,7 +210,7 @@ async def _more(decoding: Decoding, call: Call, ask: Ask) -> Reply:
         tokens = None if most is None else limit - spent
         reply = await _kept_up(ask, _continued(call, begun, max_tokens=tokens, inside=True))
         rounds.append(reply)
-        if reply.finish is Finish.BLOCKED:
+        if reply.finish.blocked:
             # What there is of its text is a piece of the thought, and no answer.
             blocked = msgspec.structs.replace(reply, thinking=None, answer=None)
             return _joined(blocked, thought.strip() if own else "", rounds)
@@ -273,21 +273,21 @@ def _answered(decoding: Decoding, reply: Reply, begun: str) -> Reply:
     Raises:
         CallError: the server did not go on with the message.
     """
-    if reply.finish is not Finish.BLOCKED:
+    if not reply.finish.blocked:
         _see_it_is_in_the_text(decoding, reply)
     text, reason = _said(reply)
     if (rest := _behind(begun, text)) is not None:
         # A thought is closed already: a closing tag in what follows is a word like others.
         reading = read(decoding.empty + rest, None, reason, tags=decoding.tags)
         reply = msgspec.structs.replace(reply, **msgspec.structs.asdict(reading))
-    elif reply.style == "prefilled" and reply.finish is not Finish.BLOCKED:
+    elif reply.style == "prefilled" and not reply.finish.blocked:
         raise CallError(
             f"decoding={decoding.name} closed the thought, and the reply closes one again: the "
             "server did not go on with the message, or its chat template opens a thought (say "
             "so with ?prefilled)",
             raw=start_of(bytes(reply.raw)),
         )
-    if reply.thinking or reply.finish is Finish.BLOCKED:
+    if reply.thinking or reply.finish.blocked:
         return reply
     return msgspec.structs.replace(reply, thinking="", visibility=Visibility.EMPTY, style="none")
 

@@ -287,15 +287,17 @@ def event_in(line: bytes) -> dict[str, object] | None:
     return payload(data)[0] if data and data != b"[DONE]" else None
 
 
-def error_inside(status: int, content: object) -> Reply:
+def error_inside(status: int, content: object, *, began: bool = False) -> Reply:
     """Read an error that came with status 200: a block is a reply, all else is raised.
+
+    `began` says that some text had come before it.
 
     Raises:
         CallError: with whether another try may heal it.
     """
     body = msgspec.json.encode(content)
     with suppress(CallError):
-        return read_error(400, body, None)  # a block comes by any name
+        return read_error(400, body, None, began=began)  # a block comes by any name
     return read_error(status, body, None)
 
 

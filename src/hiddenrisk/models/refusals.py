@@ -4,56 +4,36 @@ import email.utils
 import math
 import re
 import time
-from typing import cast
 
 import msgspec
 
 from hiddenrisk.errors import CallError
+from hiddenrisk.models.blocks import fields_of, side_of_error, told_in
 from hiddenrisk.types import Finish, Reply, Visibility
 
 _HEALING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
-_BLOCK_CODES = frozenset(
-    {
-        "content_filter",
-        "content_policy_violation",
-        "content_policy",
-        "contentfilter",
-        "data_inspection_failed",
-        "datainspectionfailed",
-        "invalid_prompt",
-        "moderation_blocked",
-        "moderation",
-        "safety",
-        "responsibleaipolicyviolation",
-        "sensitive_content",
-    }
-)
-_BLOCK_WORDS = re.compile(
-    r"content (?:management )?policy|content[ _]filter|safety system|usage polic(?:y|ies)"
-    r"|flagged (?:by|as|for)|moderation|responsible ai",
-    re.IGNORECASE,
-)
-
-
+_BLOCKING = frozenset({400, 403, 406, 421, 422, 451})
+"""The statuses that a block comes with; with any other an error is no more than that."""
 _encoder = msgspec.json.Encoder()
 
 
-def read_error(status: int, body: bytes, retry_after: str | None) -> Reply:
+def read_error(status: int, body: bytes, retry_after: str | None, *, began: bool = False) -> Reply:
     """Read a reply with an error status: a block is a reply, all else is raised.
+
+    Args:
+        status: the HTTP status, or what stands for it inside a 200.
+        body: the payload.
+        retry_after: the header.
+        began: some text had come before, so that it is the output that was blocked.
 
     Raises:
         CallError: with whether another try may heal it.
     """
-    message, code, raw = _error_in(body)
-    if _blocks(code, message) and status in {400, 403, 422, 451}:
-        return Reply(
-            thinking=None,
-            answer=None,
-            finish=Finish.BLOCKED,
-            visibility=Visibility.NONE,
-            style="none",
-            raw=raw,
-        )
+    value, raw = _decoded(body)
+    if status in _BLOCKING and (side := side_of_error(value, began=began)):
+        return blocked(side, raw)
+    told = told_in(value)[0]
+    code, message = next(iter(told.names), ""), told.message
     unpaid = status == 402 or code == "insufficient_quota"
     raise CallError(
         f"HTTP {status}" + (f": {message}" if message else ""),
@@ -64,6 +44,18 @@ def read_error(status: int, body: bytes, retry_after: str | None) -> Reply:
         or status in {401, 403}
         or (status in {400, 404} and code == "model_not_found"),
         raw=start_of(body),
+    )
+
+
+def blocked(side: Finish, raw: msgspec.Raw) -> Reply:
+    """A reply of which a filter left nothing."""
+    return Reply(
+        thinking=None,
+        answer=None,
+        finish=side,
+        visibility=Visibility.NONE,
+        style="none",
+        raw=raw,
     )
 
 
@@ -82,51 +74,23 @@ def retry_after_s(header: str | None) -> float | None:
         return None
 
 
-def _error_in(body: bytes) -> tuple[str, str, msgspec.Raw]:
-    """Message, code and payload of an error body, whatever its shape."""
+def _decoded(body: bytes) -> tuple[object, msgspec.Raw]:
+    """An error's payload, and how it is kept: as JSON, whatever it is."""
     try:
         value: object = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        text = start_of(body)
-        return " ".join(text.split())[:300], "", msgspec.Raw(_encoder.encode(text))
-    raw = msgspec.Raw(_encoder.encode(value))
-    if len(items := items_of(value)) == 1:  # Gemini sends a list of one
-        value = items[0]
-    error = fields_of(value).get("error") or value
-    fields = fields_of(error)
-    if not fields:
-        return " ".join(str(error or "").split())[:300], "", raw
-    codes = (fields.get("code"), fields_of(fields.get("innererror")).get("code"))
-    code = next((c for c in codes if isinstance(c, str) and c), str(fields.get("type") or ""))
-    said = fields.get("message") or fields.get("detail") or ""
-    return " ".join(str(said).split())[:300], code, raw
-
-
-def _blocks(code: str, message: str) -> bool:
-    """Whether an error says that the content was the trouble."""
-    return code.lower() in _BLOCK_CODES or bool(_BLOCK_WORDS.search(message))
+        value = start_of(body)
+    return value, msgspec.Raw(_encoder.encode(value))
 
 
 def status_in(error: object) -> int:
     """The status that an error inside a 200 stands for."""
-    fields = fields_of(error)
-    code, message = fields.get("code"), fields.get("message") or ""
+    code = fields_of(error).get("code")
     if isinstance(code, int | str) and re.fullmatch("[45][0-9][0-9]", str(code)):
         return int(code)
-    said = code if isinstance(code, str) and code else fields.get("type") or ""
-    return 400 if _blocks(str(said), str(message)) else 502
+    return 400 if side_of_error({"error": error}) else 502
 
 
 def start_of(body: bytes) -> str:
     """The start of a body, for a failure's record."""
     return body[:2000].decode("utf-8", "replace")
-
-
-def fields_of(value: object) -> dict[str, object]:
-    """A JSON object's fields; none where it is something else."""
-    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
-
-
-def items_of(value: object) -> list[object]:
-    """A JSON array's items; none where it is something else."""
-    return cast("list[object]", value) if isinstance(value, list) else []

@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from hiddenrisk.errors import CallError, DataError
+from hiddenrisk.models.blocks import side_of_record
 from hiddenrisk.models.spec import Spec, tags_of
 from hiddenrisk.thinking import Reading, read, split
 from hiddenrisk.types import Call, Finish, Message, Reason, Reply, Usage, Visibility
@@ -40,8 +41,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
 """Which column is what: the first name that the file has."""
 
 _MAX_BYTES = 1 << 30
-_OURS = {"cut_in_thinking": "length", "cut_in_answer": "length", "blocked": "content_filter"}
-"""Our own words for how a response ended, as finish reasons."""
+_OURS = {"cut_in_thinking": "length", "cut_in_answer": "length"}
+"""Our own words for how a response ended, as finish reasons; the others are read as they are."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -264,7 +265,7 @@ def _recorded(fields: list[dict[str, Any]], path: Path) -> list[Row]:
                 reading=Reading(
                     thinking=None if record.thinking is None else _clean(record.thinking),
                     answer=None if record.answer is None else _clean(record.answer),
-                    finish=record.finish,
+                    finish=_finish_of(f, record),
                     visibility=record.visibility,
                     style=record.style,
                 ),
@@ -276,6 +277,11 @@ def _recorded(fields: list[dict[str, Any]], path: Path) -> list[Row]:
             "put the lines of one into a file of their own"
         )
     return rows
+
+
+def _finish_of(fields: dict[str, Any], record: _Record) -> Finish:
+    """How it ended. Old records say "blocked", and the payload on which side that was."""
+    return side_of_record(fields.get("raw")) if fields["finish"] == "blocked" else record.finish
 
 
 def _row(fields: dict[str, Any], columns: dict[str, str | None], path: Path, number: int) -> Row:

@@ -16,6 +16,7 @@ import msgspec
 
 from hiddenrisk.errors import CallError, UsageError
 from hiddenrisk.models import controls
+from hiddenrisk.models.blocks import fields_of, items_of, side_of_notes
 from hiddenrisk.models.http import (
     HttpModel,
     base_of,
@@ -26,10 +27,10 @@ from hiddenrisk.models.http import (
     payload,
     text_of,
 )
-from hiddenrisk.models.refusals import fields_of, items_of, start_of
+from hiddenrisk.models.refusals import start_of
 from hiddenrisk.models.spec import Spec
 from hiddenrisk.thinking import read
-from hiddenrisk.types import Call, Reply, Usage, Visibility
+from hiddenrisk.types import Call, Finish, Reply, Usage, Visibility
 
 _SUMMARIES = ("auto", "concise", "detailed")
 _STATUS = {
@@ -111,14 +112,14 @@ def request_body(
     return msgspec.json.encode(body)
 
 
-def read_response(response: dict[str, object], raw: msgspec.Raw) -> Reply:
-    """Read a whole response.
+def read_response(response: dict[str, object], raw: msgspec.Raw, *, began: bool = False) -> Reply:
+    """Read a whole response; `began` says that some of its text had been streamed.
 
     Raises:
         CallError: it is no finished response (heals), or an error.
     """
     if response.get("error"):
-        return _read_error_in(response)
+        return _read_error_in(response, began=began or bool(response.get("output")))
     status = text_of(response.get("status")) or "completed"
     if status not in {"completed", "incomplete"}:
         raise CallError(f"the response is {status[:40]}", heals=True, raw=start_of(bytes(raw)))
@@ -129,12 +130,17 @@ def read_response(response: dict[str, object], raw: msgspec.Raw) -> Reply:
     thoughts = [t for item in reasoning for t in _texts(item.get("content"), "text")]
     summaries = [t for item in reasoning for t in _texts(item.get("summary"), "text")]
     usage = fields_of(response.get("usage"))
+    text, refused = _answer(items)
+    side = side_of_notes(sources=response.get("content_filters"))  # Azure
+    if side is Finish.BLOCKED_ON_INPUT and (text or reasoning):
+        side = None  # a request that was answered was not rejected
     tokens = count_of(fields_of(usage.get("output_tokens_details")).get("reasoning_tokens"))
     reading = read(
-        _answer(items) or None,
+        text or None,
         "\n\n".join(thoughts or summaries) or None,
         _reason(status, response),
         reasoning_tokens=tokens or (1 if reasoning else None),
+        marked=side or (Finish.REFUSED if refused else None),
     )
     summarised = reading.style == "field" and not thoughts
     return Reply(
@@ -159,15 +165,21 @@ def _texts(parts: object, name: str) -> list[str]:
     return [text for text in found if text]
 
 
-def _answer(items: list[dict[str, object]]) -> str:
-    """What the messages say. A refusal is the model's own answer."""
+def _answer(items: list[dict[str, object]]) -> tuple[str, bool]:
+    """What the messages say, and whether all of it is marked as a refusal.
+
+    A refusal is the model's own answer.
+    """
     messages: list[str] = []
+    texts = refusals = False
     for item in items:
         if item.get("type") == "message":
             parts = [fields_of(part) for part in items_of(item.get("content"))]
             said = (text_of(p.get("text")) or text_of(p.get("refusal")) for p in parts)
             messages.append("".join(said))
-    return "\n\n".join(m for m in messages if m)
+            texts = texts or any(text_of(p.get("text")).strip() for p in parts)
+            refusals = refusals or any(text_of(p.get("refusal")).strip() for p in parts)
+    return "\n\n".join(m for m in messages if m), refusals and not texts
 
 
 def _reason(status: str, response: dict[str, object]) -> str:
@@ -183,6 +195,8 @@ class Stream:
 
     def __init__(self) -> None:
         self._reply: Reply | None = None
+        self._began = False
+        """Whether some text has come."""
         self.done = False
         """Whether the end of the stream was seen."""
 
@@ -197,11 +211,13 @@ class Stream:
             return
         kind = text_of(event.get("type"))
         if kind == "error":
-            self._reply, self.done = _read_error_in(event), True
+            self._reply, self.done = _read_error_in(event, began=self._began), True
         elif kind in _LAST:
             response = fields_of(event.get("response"))
             raw = msgspec.Raw(msgspec.json.encode({"streamed": True, **response}))
-            self._reply, self.done = read_response(response, raw), True
+            self._reply, self.done = read_response(response, raw, began=self._began), True
+        elif kind.endswith(".delta"):
+            self._began = True
 
     def reply(self) -> Reply:
         """The whole reply.
@@ -214,8 +230,8 @@ class Stream:
         return self._reply
 
 
-def _read_error_in(payload: dict[str, object]) -> Reply:
+def _read_error_in(payload: dict[str, object], *, began: bool) -> Reply:
     """Read the error of a failed response, or of a stream that broke off."""
     error = payload.get("error") or payload
     code = fields_of(error).get("code") or fields_of(error).get("type")
-    return error_inside(_STATUS.get(text_of(code), 500), {"error": error})
+    return error_inside(_STATUS.get(text_of(code), 500), {"error": error}, began=began)

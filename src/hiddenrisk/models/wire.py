@@ -6,9 +6,10 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from hiddenrisk.errors import CallError
-from hiddenrisk.models.refusals import fields_of, items_of, read_error, start_of, status_in
-from hiddenrisk.thinking import read
-from hiddenrisk.types import Call, Reply, Usage, Visibility
+from hiddenrisk.models.blocks import GUARDRAIL, choices_in, fields_of, items_of, side_of_notes
+from hiddenrisk.models.refusals import blocked, read_error, start_of, status_in
+from hiddenrisk.thinking import is_block, read
+from hiddenrisk.types import Call, Finish, Reply, Usage, Visibility
 
 _BROKEN = frozenset(
     {
@@ -44,6 +45,10 @@ class _Choice(msgspec.Struct):
     message: _Message | None = None
     delta: _Message | None = None
     finish_reason: str | None = None
+    native_finish_reason: object = None  # OpenRouter
+    content_filter_results: object = None  # Azure
+    content_filter_result: object = None  # Azure
+    safety_ratings: object = None  # Gemini
 
 
 class _Completion(msgspec.Struct):
@@ -52,6 +57,12 @@ class _Completion(msgspec.Struct):
     model: str | None = None
     system_fingerprint: str | None = None
     error: object = None
+    prompt_filter_results: object = None  # Azure
+    content_filters: object = None  # Azure
+    prompt_feedback: object = None  # Gemini
+    promptFeedback: object = None  # noqa: N815 - Gemini's own name
+    candidates: object = None  # Gemini
+    guardrail: object = msgspec.field(default=None, name=GUARDRAIL)  # Bedrock
 
 
 class _Thought(NamedTuple):
@@ -105,12 +116,17 @@ def read_completion(
     completion, raw = _decode(body)
     if completion.error:
         return read_error(status_in(completion.error), body, None)
-    choice = completion.choices[0] if completion.choices else None
+    choices = _choices(completion)
+    choice = choices[0] if choices else None
+    side = _side(completion, choice)
     if choice is None or (choice.message is None and choice.finish_reason is None):
+        if side is not None:
+            return blocked(side, raw)
         raise CallError("the reply has no choice in it", heals=True, raw=start_of(body))
     # Gemini's filter sends a finish reason and no message.
     message = choice.message or _Message()
-    return _reply(completion, message, choice.finish_reason, raw, prefilled=prefilled, tags=tags)
+    reason = _reason(choice)
+    return _reply(completion, message, reason, raw, side, prefilled=prefilled, tags=tags)
 
 
 class Stream:
@@ -125,6 +141,8 @@ class Stream:
         self._finish: str | None = None
         self._refusal: list[str] = []
         self._extra: object = None
+        self._side: Finish | None = None
+        """What the chunks say that a filter blocked, beside their text."""
         self.done = False
         """Whether the end of the stream was seen."""
 
@@ -144,13 +162,16 @@ class Stream:
             return
         chunk, _ = _decode(data)
         if chunk.error:
-            reply = read_error(status_in(chunk.error), data, None)
+            began = any(self._content) or bool(self._thoughts)
+            reply = read_error(status_in(chunk.error), data, None, began=began)
             self._finish, self.done = reply.finish.value, True
             return
         self._last = chunk if chunk.model else self._last
         self._usage = chunk.usage or self._usage
-        for choice in chunk.choices or ():
+        choices = _choices(chunk)
+        for choice in choices:
             self._take(choice)
+        self._side = _side(chunk, choices[0] if choices else None) or self._side
 
     def _take(self, choice: _Choice) -> None:
         delta = choice.delta or choice.message
@@ -160,7 +181,7 @@ class Stream:
             self._field = next((f for f in _FIELDS if getattr(delta, f)), self._field)
             self._thoughts += _thoughts(delta)
             self._extra = delta.extra_content if _says_thought(delta) else self._extra
-        self._finish = choice.finish_reason or self._finish
+        self._finish = _reason(choice) or self._finish
 
     def reply(self, *, prefilled: bool = False, tags: tuple[str, str] | None = None) -> Reply:
         """The whole reply; see `thinking.split` for the options.
@@ -168,6 +189,9 @@ class Stream:
         Raises:
             CallError: the stream ended before its end (heals).
         """
+        text = any(self._content) or bool(self._thoughts)
+        if (side := _standing(self._side, text=text)) is not None:
+            self._finish = side.value  # what said so is not kept
         if not self.done and self._finish is None:
             raise CallError("the stream broke off", heals=True, raw="".join(self._content)[:2000])
         thoughts = _merged(self._thoughts)
@@ -200,7 +224,46 @@ class Stream:
         }
         completion = msgspec.structs.replace(self._last, usage=self._usage)
         raw = msgspec.Raw(_encoder.encode(payload))
-        return _reply(completion, message, self._finish, raw, prefilled=prefilled, tags=tags)
+        return _reply(completion, message, self._finish, raw, None, prefilled=prefilled, tags=tags)
+
+
+def _choices(completion: _Completion) -> list[_Choice]:
+    """The choices; Gemini's candidates, where a gateway passes them on as they are."""
+    if completion.choices or completion.candidates is None:
+        return completion.choices or []
+    return msgspec.convert(choices_in(completion.candidates), list[_Choice])
+
+
+def _reason(choice: _Choice) -> str | None:
+    """Why a choice ended. A gateway may call a block a stop, and give the provider's word too."""
+    native = choice.native_finish_reason
+    if isinstance(native, str) and is_block(native):
+        return native
+    return choice.finish_reason
+
+
+def _side(completion: _Completion, choice: _Choice | None) -> Finish | None:
+    """What the notes beside a reply say that a filter blocked."""
+    found = choice or _Choice()
+    return side_of_notes(
+        prompt=(
+            completion.prompt_filter_results,
+            completion.prompt_feedback,
+            completion.promptFeedback,
+        ),
+        output=(
+            found.content_filter_results,
+            found.content_filter_result,
+            found.safety_ratings,
+            {"blocked": completion.guardrail == "INTERVENED"},
+        ),
+        sources=completion.content_filters,
+    )
+
+
+def _standing(side: Finish | None, *, text: bool) -> Finish | None:
+    """The side that was blocked: a request that was answered was not rejected."""
+    return None if side is Finish.BLOCKED_ON_INPUT and text else side
 
 
 def _reply(
@@ -208,11 +271,12 @@ def _reply(
     message: _Message,
     finish_reason: str | None,
     raw: msgspec.Raw,
+    side: Finish | None,
     *,
     prefilled: bool,
     tags: tuple[str, str] | None,
 ) -> Reply:
-    if (finish_reason or "").lower() in _BROKEN:
+    if side is None and (finish_reason or "").lower() in _BROKEN:
         raise CallError(
             f"the provider broke off ({finish_reason})", heals=True, raw=start_of(bytes(raw))
         )
@@ -221,13 +285,16 @@ def _reply(
     text, thoughts = _text(message.content), _merged(_thoughts(message))
     kinds = {t.kind for t in thoughts}
     tokens = details.reasoning_tokens if details else None
+    side = _standing(side, text=bool(text or thoughts))
+    refused = bool(message.refusal) and not (text or "").strip()
     reading = read(
-        text or message.refusal,
+        message.refusal if refused else text,
         _joined(thoughts) or None,
         finish_reason,
-        prefilled=prefilled and bool(text),  # a refusal field holds no thought
+        prefilled=prefilled and not refused,  # a refusal field holds no thought
         reasoning_tokens=tokens or (1 if "encrypted" in kinds else tokens),
         tags=tags,
+        marked=side or (Finish.REFUSED if refused else None),
     )
     summarised = bool(reading.thinking) and ("summary" in kinds or _says_thought(message))
     return Reply(
