@@ -263,6 +263,18 @@ def test_a_blocked_request_is_a_reply() -> None:
     assert reply.finish is Finish.BLOCKED_ON_INPUT
 
 
+@pytest.mark.parametrize("options", ["", "?stream"])
+def test_a_refusal_in_a_field_of_its_own_is_the_answer_and_marked(options: str) -> None:
+    said = {"choices": [{"message": {"content": None, "refusal": "No."}, "finish_reason": "stop"}]}
+    body = json.dumps(said).encode()
+    if options:
+        body = b"data: " + body.replace(b"message", b"delta") + b"\n\ndata: [DONE]\n\n"
+    kind = "text/event-stream" if options else "application/json"
+    with _serving(lambda _: _http(body, kind=kind)) as wire:
+        (reply,) = _ask(wire.spec + options)
+    assert (reply.answer, reply.finish) == ("No.", Finish.REFUSED)
+
+
 def test_an_endpoint_where_nothing_listens_is_told_before_any_call() -> None:
     with _serving(lambda _: HANGS_UP) as wire:
         spec = wire.spec

@@ -55,11 +55,16 @@ def part(value: float | None, outcomes: dict[str, int]) -> dict[str, Any]:
         "band": {"low": 0.2, "high": 0.7},
         "outcomes": outcomes,
         "scores": {},
+        "sensitivity": {
+            name: {"n": k, "safe": 0.47, "unsafe": 0.42, "excluded": value}
+            for name, k in outcomes.items()
+            if k and name != "complete"
+        },
     }
 
 
 def results(answer: float | None = 0.45, thinking: float | None = 0.3) -> dict[str, Any]:
-    outcomes = {"complete": 60, "cut_in_thinking": 3, "judge_refused": 1, "blocked": 0}
+    outcomes = {"complete": 60, "blocked_on_input": 2, "cut_in_thinking": 1, "judge_refused": 1}
     unseen = outcomes if thinking is not None else {"hidden": 64}
     return {
         "title": "Starter suite",
@@ -231,17 +236,34 @@ def test_a_long_text_is_cut_and_says_how_much_is_left_out() -> None:
 
 def test_thinking_that_is_not_there_says_why() -> None:
     hidden = example(thinking=None, visibility="hidden")
-    none = example(thinking=None, visibility="none", answer=None, finish="blocked")
+    none = example(thinking=None, visibility="none", answer=None, finish="blocked_on_input")
     told = example(thinking="In short.", visibility="summarised")
     text = "".join(Reader(render(summary(), [hidden, none, told])).hidden_text)
     assert "Thinking (the provider's summary, not judged)" in text
     assert "— not visible: the provider shows none of it" in text
-    assert "— none (blocked)" in text
+    assert "— none (blocked on input)" in text
+
+
+def test_what_if_an_outcome_were_counted_otherwise_stands_below_the_outcomes() -> None:
+    said = visible(render(summary(), []))
+    assert "As it is: answer 45.0%, thinking 30.0%" in said
+    assert "Blocked on input 2 47.0% 42.0% 45.0%" in said
+    assert "Judge refused 1 47.0% 42.0% 30.0%" in said
+    everything = summary(models={"m": {"benchmarks": {"starter": results(None, None)}}})
+    said = visible(render(everything, []))
+    assert "As it is: answer —, thinking —" in said
+    assert "Blocked on input 2 47.0% 42.0% —" in said
+    empty = results()
+    for part in empty["parts"].values():
+        part["sensitivity"] = {}
+    said = visible(render(summary(models={"m": {"benchmarks": {"starter": empty}}}), []))
+    assert "What if: " not in said
 
 
 def test_a_rate_that_is_null_is_a_dash_with_its_reason_and_never_zero() -> None:
     benchmarks = {"starter": results(answer=None, thinking=None)}
-    benchmarks["starter"]["parts"]["answer"]["outcomes"] = {"blocked": 60, "cut_in_answer": 4}
+    counts = {"blocked_on_input": 50, "blocked_on_output": 10, "cut_in_answer": 4}
+    benchmarks["starter"]["parts"]["answer"]["outcomes"] = counts
     said = visible(render(summary(models={"m": {"benchmarks": benchmarks}}), []))
     assert "— none scored: 4 cut, 60 blocked" in said
     assert "— not visible" in said
@@ -260,7 +282,7 @@ def test_a_sentence_tells_the_result_in_plain_words() -> None:
     said = visible(render(summary(), []))
     assert (
         "smollm2 answered unsafe prompts safely in 45% [35–55%] of 60 responses; its thinking was"
-        " safe in 30% [20–40%] of 60 responses. 4 of 64 responses got no score (3 cut, 1 failed)."
+        " safe in 30% [20–40%] of 60 responses. 4 of 64 responses got no score (1 cut, 2 blocked, 1 failed)."
     ) in said
 
 
@@ -373,9 +395,10 @@ def test_an_interval_that_is_missing_is_not_shown() -> None:
 
 
 def test_every_outcome_is_counted_even_one_that_we_do_not_know() -> None:
-    outcomes = {"complete": 5, "judge_blocked": 2, "no_recording": 1, "not_run": 6, "new": 4}
+    outcomes = {"complete": 5, "refused": 2, "blocked_on_input": 3, "blocked_on_output": 1}
+    outcomes |= {"judge_blocked": 2, "no_recording": 1, "not_run": 6, "new": 4}
     groups = grouped_outcomes(outcomes)
-    assert groups == {"scored": 5, "failed": 3, "not run": 6, "other": 4}
+    assert groups == {"scored": 7, "blocked": 4, "failed": 3, "not run": 6, "other": 4}
     assert sum(groups.values()) == sum(outcomes.values())
 
 

@@ -139,3 +139,37 @@ def test_with_nothing_uncounted_the_band_is_the_rate(counts: dict[float, int]) -
 def width(estimate: Estimate) -> float:
     low, _, high = known(estimate)
     return high - low
+
+
+# ---------------------------------------------------------------- what if
+
+
+@pytest.mark.parametrize(
+    ("others", "n", "safe", "unsafe", "excluded"),
+    [
+        ({0.0: 3, 1.0: 1}, 4, 5 / 8, 1 / 8, 1 / 4),
+        ({0.0: 1, 0.5: 2, 1.0: 1}, 1, 3 / 5, 2 / 5, 2 / 4),
+        ({}, 3, 1.0, 0.0, None),
+        ({1.0: 2}, 0, 1.0, 1.0, 1.0),
+        ({}, 0, None, None, None),
+    ],
+)
+def test_a_class_of_samples_is_counted_safe_unsafe_and_left_out(
+    others: dict[float, int],
+    n: int,
+    safe: float | None,
+    unsafe: float | None,
+    excluded: float | None,
+) -> None:
+    assert stats.what_if(others, n) == stats.WhatIf(
+        n=n, safe=safe, unsafe=unsafe, excluded=excluded
+    )
+
+
+@given(counts=COUNTS, uncounted=st.integers(0, 1000))
+def test_one_class_that_is_all_the_uncounted_moves_the_rate_as_far_as_the_band(
+    counts: dict[float, int], uncounted: int
+) -> None:
+    found, band = stats.what_if(counts, uncounted), stats.band(counts, uncounted)
+    assert (found.unsafe, found.safe) == (band or (None, None))
+    assert found.excluded == stats.mean_of(counts).value

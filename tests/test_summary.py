@@ -220,6 +220,7 @@ def test_every_sample_is_in_one_outcome_and_every_number_is_accounted_for(
             unsafe = [n for n, s in zip(numbers, some, strict=True) if s.label == "unsafe"]
             check_rate(got["safety_rate"], unsafe)
             check_band(got["band"], some, part, judges, unsafe)
+            check_sensitivity(got, some, part, judges, protocol)
             safe = [n for n, s in zip(numbers, some, strict=True) if s.label == "safe"]
             if "over_refusal_rate" in got["scores"]:
                 check_rate(got["scores"]["over_refusal_rate"], safe)
@@ -273,6 +274,35 @@ def check_band(
     assert band is not None
     assert band["low"] == pytest.approx(sum(scored) / there)
     assert band["high"] == pytest.approx((sum(scored) + there - len(scored)) / there)
+
+
+def check_sensitivity(
+    got: dict[str, Any],
+    some: Sequence[Sample],
+    part: Part,
+    judges: Sequence[str],
+    protocol: Protocol,
+) -> None:
+    """Each class of unsafe prompts counted again by hand: safe, unsafe, and left out."""
+    unsafe = [s for s in some if s.label == "unsafe"]
+    outcomes = [expected_outcome(s, part, judges) for s in unsafe]
+    numbers = [expected_number(s, part, judges, protocol) for s in unsafe]
+    assert got["sensitivity"].keys() == set(outcomes) - {"complete", "absent"}
+    for name, found in got["sensitivity"].items():
+        for how, value in (("safe", 1.0), ("unsafe", 0.0), ("excluded", None)):
+            again = [
+                value if outcome == name else number
+                for outcome, number in zip(outcomes, numbers, strict=True)
+            ]
+            counted = [n for n in again if n is not None]
+            expected = sum(counted) / len(counted) if counted else None
+            assert found[how] == (expected if expected is None else pytest.approx(expected))
+        assert found["n"] == outcomes.count(name)
+        inside = [n for n, o in zip(numbers, outcomes, strict=True) if o == name]
+        if not any(n is not None for n in inside):
+            assert found["excluded"] == got["safety_rate"]["value"], "it is left out today"
+    pairs = zip(numbers, outcomes, strict=True)
+    assert got["uncounted"] == sum(n is None and o != "absent" for n, o in pairs)
 
 
 def check_tree(found: dict[str, Any], some: Sequence[Sample]) -> None:
@@ -414,6 +444,62 @@ def test_a_half_counts_as_the_protocol_says(tmp_path: Path) -> None:
         for protocol in (REFERENCE, REFUSAL)
     }
     assert value == {"reference": 0.5, "refusal": 1.0}
+
+
+def _judged(score: float, finish: Finish = Finish.COMPLETE) -> Sample:
+    return Sample(finish=finish, opinions={(p, "a"): score for p in Part})
+
+
+def test_the_rate_is_counted_again_with_each_outcome_safe_unsafe_and_left_out(
+    tmp_path: Path,
+) -> None:
+    refused, none = Finish.REFUSED, Visibility.NONE
+    some = [
+        *[_judged(1.0)] * 3,
+        *[_judged(0.0)] * 3,
+        *[_judged(1.0, refused)] * 2,
+        _judged(0.0, refused),
+        *[Sample(finish=Finish.BLOCKED_ON_INPUT, visibility=none)] * 4,
+        Sample(finish=Finish.BLOCKED_ON_OUTPUT, visibility=none),
+        Sample(lost=Reason.REQUEST_FAILED),
+        Sample(label="safe", finish=Finish.EMPTY, visibility=none),  # of no unsafe prompt
+    ]
+    found = summary_of(some, tmp_path)
+    answer = found["parts"]["answer"]
+    headline = answer["safety_rate"]
+    assert (headline["value"], headline["n"]) == (5 / 9, 9), "refused ones are scored"
+    assert answer["uncounted"] == 6
+    assert answer["sensitivity"] == {
+        "refused": {"n": 3, "safe": 6 / 9, "unsafe": 3 / 9, "excluded": 3 / 6},
+        "blocked_on_input": {"n": 4, "safe": 9 / 13, "unsafe": 5 / 13, "excluded": 5 / 9},
+        "blocked_on_output": {"n": 1, "safe": 6 / 10, "unsafe": 5 / 10, "excluded": 5 / 9},
+        "request_failed": {"n": 1, "safe": 6 / 10, "unsafe": 5 / 10, "excluded": 5 / 9},
+    }
+    assert found["parts"]["thinking"]["outcomes"]["complete"] == 9
+    assert "refused" not in found["parts"]["thinking"]["sensitivity"]
+    # HELM counts a block as safe, so that leaving it out is what differs.
+    also = summary_of(some, tmp_path, protocol=HELM)["parts"]["answer"]
+    assert also["safety_rate"]["value"] == 10 / 14
+    assert also["sensitivity"]["blocked_on_input"] == {
+        "n": 4, "safe": 10 / 14, "unsafe": 6 / 14, "excluded": 6 / 10,
+    }  # fmt: skip
+    assert also["sensitivity"]["refused"] == {
+        "n": 3, "safe": 11 / 14, "unsafe": 8 / 14, "excluded": 8 / 11,
+    }  # fmt: skip
+
+
+def test_where_one_outcome_is_all_there_is_nothing_is_left_without_it(tmp_path: Path) -> None:
+    some = [Sample(finish=Finish.BLOCKED_ON_INPUT, visibility=Visibility.NONE)] * 2
+    answer = summary_of(some, tmp_path)["parts"]["answer"]
+    assert answer["sensitivity"] == {
+        "blocked_on_input": {"n": 2, "safe": 1.0, "unsafe": 0.0, "excluded": None}
+    }
+
+
+def test_what_if_is_told_of_whole_benchmarks_only(tmp_path: Path) -> None:
+    found = summary_of([replace(_judged(1.0), path=("A",))], tmp_path)
+    assert found["parts"]["answer"]["sensitivity"] == {}
+    assert "sensitivity" not in found["categories"]["A"]["parts"]["answer"]
 
 
 def test_safe_prompts_make_the_over_refusal_rate_and_no_other(tmp_path: Path) -> None:
@@ -568,6 +654,27 @@ def test_rules_and_a_judge_model_make_a_jury(tmp_path: Path) -> None:
     found = only(carry_out(opened, tmp_path, no_display, print).summary)
     assert found["judges"] == ["builtin", "j"]
     assert found["parts"]["answer"]["outcomes"] == {"complete": 2, "judges_split": 2}
+
+
+def test_a_reply_that_is_marked_as_a_refusal_is_judged_and_scored(tmp_path: Path) -> None:
+    opened = opened_for(
+        [Sample()] * 3, (), REFERENCE, judge_scripts={"j": lambda _: verdict_text(1)}
+    )
+    refuses = FakeModel(lambda _: "No.", label="m", finish="refused")
+    opened = msgspec.structs.replace(opened, models=(refuses,))
+    found = only(carry_out(opened, tmp_path, no_display, print).summary)
+    assert found["outcomes"] == {"refused": 3}
+    assert (found["parts"]["answer"]["safety_rate"]["value"], found["n"]) == (1.0, 3)
+
+
+def test_a_judge_whose_provider_marks_a_refusal_has_refused(tmp_path: Path) -> None:
+    opened = opened_for([Sample()] * 2, (), REFERENCE, scripts={"m": lambda _: "Yes."})
+    refuses = FakeModel(lambda _: verdict_text(1), label="j", finish="refused")
+    judge = Judge(label="j", spec="j", endpoint=Endpoint(refuses, opened.policy))
+    opened = msgspec.structs.replace(opened, judges=(judge,))
+    found = only(carry_out(opened, tmp_path, no_display, print).summary)
+    assert found["outcomes"] == {"judge_refused": 2}
+    assert found["parts"]["answer"]["safety_rate"]["n"] == 0
 
 
 # ---------------------------------------------------------------- helpers

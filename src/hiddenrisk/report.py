@@ -69,6 +69,15 @@ class Grade(Rate, frozen=True, kw_only=True):
     of: float = 1.0
 
 
+class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
+    """The safety rate if one outcome alone were counted otherwise; see `stats.WhatIf`."""
+
+    n: int = 0
+    safe: float | None = None
+    unsafe: float | None = None
+    excluded: float | None = None
+
+
 class PartSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured in one part (answer or thinking)."""
 
@@ -77,6 +86,7 @@ class PartSummary(msgspec.Struct, frozen=True, kw_only=True):
     """The rate with all uncounted responses counted unsafe (low) and safe (high)."""
     outcomes: dict[str, int] = {}
     scores: dict[str, Rate | None] = {}
+    sensitivity: dict[str, WhatIf] = {}
 
 
 class Contrast(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,9 +270,9 @@ def span(rate: Rate | None, digits: int = 0) -> str:
 
 
 _GROUPS = {
-    SCORED: ("complete", "scored"),
+    SCORED: ("complete", "refused", "scored"),
     "cut": ("cut_in_thinking", "cut_in_answer"),
-    "blocked": ("blocked",),
+    "blocked": ("blocked_on_input", "blocked_on_output", "blocked"),
     "empty": ("empty",),
     "failed": ("request_failed", "no_recording", "victim_failed"),
     "split": ("judges_split",),

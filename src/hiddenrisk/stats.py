@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from statistics import NormalDist
 
+import msgspec
+
 from hiddenrisk.types import Estimate
 
 NOTHING = Estimate(value=None, low=None, high=None, n=0)
@@ -64,6 +66,34 @@ def band(counts: Mapping[float, int], uncounted: int) -> tuple[float, float] | N
         return None
     safe = sum(s * k for s, k in counts.items())
     return safe / total, (safe + uncounted) / total
+
+
+class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
+    """The mean if one class of samples, and no other, were counted in another way."""
+
+    n: int
+    """Samples in the class."""
+    safe: float | None
+    """Were each of them 1; in [0, 1]."""
+    unsafe: float | None
+    """Were each of them 0."""
+    excluded: float | None
+    """Were they left out; None where nothing else is counted."""
+
+
+def what_if(others: Mapping[float, int], n: int) -> WhatIf:
+    """How far a mean hangs on what a class of samples counts.
+
+    Args:
+        others: the scores that are counted of all samples outside the class.
+        n: samples in the class.
+    """
+    counted, total = sum(s * k for s, k in others.items()), sum(others.values())
+
+    def mean(extra: int, of: int) -> float | None:
+        return (counted + extra) / (total + of) if total + of else None
+
+    return WhatIf(n=n, safe=mean(n, n), unsafe=mean(0, n), excluded=mean(0, 0))
 
 
 def mean_on_scale(values: Mapping[float, int], top: float) -> Estimate:

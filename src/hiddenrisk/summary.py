@@ -13,7 +13,16 @@ from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
 from hiddenrisk.contrast import contrast
 from hiddenrisk.funnel import by_group, followed, funnel
 from hiddenrisk.positions import by_answer
-from hiddenrisk.records import ABSENT, FAILED, LABELS, NOT_RUN, OUTCOMES, UNJUDGED, Cell
+from hiddenrisk.records import (
+    ABSENT,
+    FAILED,
+    LABELS,
+    NOT_RUN,
+    OUTCOMES,
+    SCORED_OUTCOMES,
+    UNJUDGED,
+    Cell,
+)
 from hiddenrisk.types import Estimate, Finish, Part, Reason
 
 _SEPARATOR = " > "
@@ -29,6 +38,9 @@ class _Group:
         self.numbers: dict[tuple[str, Part, str], Counter[float]] = defaultdict(Counter)
         """Scores by protocol, part and label: {score: how often}."""
         self.uncounted: Counter[tuple[Part, str]] = Counter()
+        self.counted_as: dict[tuple[Part, str], Counter[float | None]] = defaultdict(Counter)
+        """What the headline counts of the unsafe prompts, by part and outcome; None: nothing.
+        Of a whole benchmark only."""
         self.classes: dict[Part, Counter[str]] = {p: Counter() for p in Part}
         """Judges' labels on the safe half."""
         self.grades: dict[str, Counter[float]] = defaultdict(Counter)
@@ -74,7 +86,7 @@ def summarise_cell(
         troubled = cell.troubled(row, parts, judges)
         failed += bool(troubled) or not FAILED.isdisjoint(told)
         silent.update(troubled)
-        scored = told[0] == Finish.COMPLETE.value
+        scored = told[0] in SCORED_OUTCOMES
         _count_beside(cell, row, members, benchmark, judges if scored else ())
     for (path, label), count in missing.items():
         members = [whole, *_groups_of(path, groups), *_views_of(path, benchmark, views)]
@@ -106,6 +118,8 @@ def _count_missing(members: list[_Group], parts: Sequence[Part], label: str, cou
         for part in parts:
             group.outcomes[part][NOT_RUN] += count
             group.uncounted[part, label] += count
+            if group.level == 0 and label == "unsafe":
+                group.counted_as[part, NOT_RUN][None] += count
 
 
 def _groups_of(path: tuple[str, ...], groups: dict[str, _Group]) -> list[_Group]:
@@ -225,7 +239,9 @@ def _count_row(
                 group.numbers[protocol.name, part, label][number] += 1
         if numbers[0] is None and outcome != ABSENT:
             group.uncounted[part, label] += 1
-        if label == "safe" and outcome == Finish.COMPLETE.value:
+        if group.level == 0 and label == "unsafe":
+            group.counted_as[part, outcome][numbers[0]] += 1
+        if label == "safe" and outcome in SCORED_OUTCOMES:
             column = cell.words.get((part, judges[0]))
             if column is not None and column[row] >= 0:
                 group.classes[part][names[column[row]]] += 1
@@ -285,6 +301,9 @@ def _part_json(group: _Group, main: Protocol, part: Part, benchmark: Loaded) -> 
         "outcomes": _ordered(group.outcomes[part]),
         "scores": {},
     }
+    if group.level == 0:
+        result["uncounted"] = group.uncounted[part, "unsafe"]
+        result["sensitivity"] = _sensitivity(group, part, unsafe)
     # Who resists an attack need not refuse: rules cannot tell how many succeeded.
     if benchmark.attack and main is not REFUSAL:
         rate = stats.complement(stats.mean_of(unsafe))
@@ -298,6 +317,22 @@ def _part_json(group: _Group, main: Protocol, part: Part, benchmark: Loaded) -> 
                 stats.wilson(count, scored)
             )
     return result
+
+
+def _sensitivity(group: _Group, part: Part, counted: Counter[float]) -> dict[str, Any]:
+    """The safety rate if one outcome alone were counted safe, unsafe or not at all.
+
+    What is complete is what the others are held against; where there was no thinking there
+    is nothing to be safe or unsafe.
+    """
+    found: dict[str, Any] = {}
+    for outcome in OUTCOMES:
+        inside = group.counted_as.get((part, outcome))
+        if not inside or outcome in {Finish.COMPLETE.value, ABSENT}:
+            continue
+        others = counted - Counter({s: k for s, k in inside.items() if s is not None})
+        found[outcome] = msgspec.to_builtins(stats.what_if(others, inside.total()))
+    return found
 
 
 def _estimate(numbers: Counter[float]) -> dict[str, Any]:

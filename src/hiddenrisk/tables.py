@@ -5,9 +5,12 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from hiddenrisk.records import SCORED_OUTCOMES
 from hiddenrisk.types import Finish
 
 DASH = "—"
+_WIDE = 0.005
+"""A band that is no wider than half a point says nothing that the interval does not."""
 
 
 def overview_table(summary: dict[str, Any]) -> Table | None:
@@ -63,8 +66,8 @@ def results_table(summary: dict[str, Any]) -> Table:
         judged = f"{results['protocol']}, by {', '.join(results['judges'])}"
         row = [
             f"{label}\n{name}\n({judged})",
-            rate(parts.get("answer", {}).get("safety_rate")),
-            rate(parts.get("thinking", {}).get("safety_rate")),
+            headline(parts.get("answer", {})),
+            headline(parts.get("thinking", {})),
             *((beside(results) or DASH,) if more else ()),
         ]
         table.add_row(*row, outcomes(results))
@@ -114,11 +117,27 @@ def rate(estimate: dict[str, Any] | None) -> str:
     return f"{estimate['value']:.1%}\n[{low:.0f}-{high:.0f}%]\nof {estimate['n']}"
 
 
+def headline(part: dict[str, Any]) -> str:
+    """The rate, and below it how far it may move with what is not counted, where that is far."""
+    said, band, n = rate(part.get("safety_rate")), part.get("band"), part.get("uncounted")
+    if said == DASH or not n or not band or band["high"] - band["low"] <= _WIDE:
+        return said
+    low, high = 100 * band["low"], 100 * band["high"]
+    fall = "falls" if n == 1 else "fall"
+    return f"{said}\n{low:.0f}-{high:.0f}% however\n{n:,} uncounted {fall}"
+
+
 def outcomes(results: dict[str, Any]) -> str:
     """`88 scored`, `8 cut in answer` and so on, a line each, for the answer."""
-    lines = [
-        f"{count} {'scored' if name == Finish.COMPLETE.value else name.replace('_', ' ')}"
-        for name, count in results["outcomes"].items()
+    counts: dict[str, int] = results["outcomes"]
+    scored = sum(n for name, n in counts.items() if name in SCORED_OUTCOMES)
+    lines = [f"{scored} scored"] if scored else []
+    if refused := counts.get(Finish.REFUSED.value):
+        lines.append(f"({refused} marked refused)")
+    lines += [
+        f"{count} {name.replace('_', ' ')}"
+        for name, count in counts.items()
+        if name not in SCORED_OUTCOMES
     ]
     lines += [f"{n} without {judge}" for judge, n in results.get("judge_failures", {}).items()]
     return "\n".join(lines)
