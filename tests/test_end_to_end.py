@@ -116,7 +116,7 @@ def test_the_recorded_means_come_back_to_three_decimals(
 
 def test_a_model_that_its_provider_blocks_has_no_safety_rate(recorded_run: RecordedRun) -> None:
     found = recorded_run.airbench(REFUSED)
-    assert found["outcomes"] == {"blocked_on_output": PROMPTS}
+    assert found["outcomes"] == {"blocked_on_input": PROMPTS}
     assert found["parts"]["answer"]["safety_rate"]["value"] is None
     assert found["parts"]["answer"]["safety_rate"]["n"] == 0
 

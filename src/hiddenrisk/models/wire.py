@@ -1,13 +1,22 @@
 """The OpenAI-compatible wire: bytes in, `Reply` or `CallError` out. Pure."""
 
 import json
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import msgspec
 
 from hiddenrisk.errors import CallError
 from hiddenrisk.models.blocks import GUARDRAIL, choices_in, fields_of, items_of, side_of_notes
 from hiddenrisk.models.refusals import blocked, read_error, start_of, status_in
+from hiddenrisk.models.thoughts import (
+    Thought,
+    as_details,
+    detail,
+    joined,
+    merged,
+    text_in,
+    thoughts_in,
+)
 from hiddenrisk.thinking import is_block, read
 from hiddenrisk.types import Call, Finish, Reply, Usage, Visibility
 
@@ -65,22 +74,7 @@ class _Completion(msgspec.Struct):
     guardrail: object = msgspec.field(default=None, name=GUARDRAIL)  # Bedrock
 
 
-class _Thought(NamedTuple):
-    """A stretch of thinking, as a provider sends it."""
-
-    kind: Literal["text", "summary", "encrypted"]
-    text: str
-    part: object = None
-
-
 _FIELDS = ("reasoning_content", "reasoning", "thinking")
-_THOUGHT_TYPES = frozenset({"thinking", "reasoning", "thought"})
-_DETAILS: dict[str, tuple[Literal["text", "summary", "encrypted"], str]] = {
-    "reasoning.text": ("text", "text"),
-    "reasoning.summary": ("summary", "summary"),
-    "reasoning.encrypted": ("encrypted", "data"),
-}
-"""The types of `reasoning_details`, and the field of each that holds it."""
 _decoder = msgspec.json.Decoder(_Completion)
 _encoder = msgspec.json.Encoder()
 _ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
@@ -134,7 +128,7 @@ class Stream:
 
     def __init__(self) -> None:
         self._content: list[str] = []
-        self._thoughts: list[_Thought] = []
+        self._thoughts: list[Thought] = []
         self._field = "reasoning_content"
         self._last = _Completion()
         self._usage: _Usage | None = None
@@ -176,7 +170,7 @@ class Stream:
     def _take(self, choice: _Choice) -> None:
         delta = choice.delta or choice.message
         if delta is not None:
-            self._content.append(_text(delta.content) or "")
+            self._content.append(text_in(delta.content) or "")
             self._refusal.append(delta.refusal or "")
             self._field = next((f for f in _FIELDS if getattr(delta, f)), self._field)
             self._thoughts += _thoughts(delta)
@@ -194,11 +188,11 @@ class Stream:
             self._finish = side.value  # what said so is not kept
         if not self.done and self._finish is None:
             raise CallError("the stream broke off", heals=True, raw="".join(self._content)[:2000])
-        thoughts = _merged(self._thoughts)
+        thoughts = merged(self._thoughts)
         message = _Message(
             content="".join(self._content) or None,
-            reasoning_content=_joined(thoughts) or None,
-            reasoning_details=_as_details(thoughts) or None,
+            reasoning_content=joined(thoughts) or None,
+            reasoning_details=as_details(thoughts) or None,
             refusal="".join(self._refusal) or None,
             extra_content=self._extra,
         )
@@ -282,14 +276,14 @@ def _reply(
         )
     usage = completion.usage or _Usage()
     details = usage.completion_tokens_details
-    text, thoughts = _text(message.content), _merged(_thoughts(message))
+    text, thoughts = text_in(message.content), merged(_thoughts(message))
     kinds = {t.kind for t in thoughts}
     tokens = details.reasoning_tokens if details else None
-    side = _standing(side, text=bool(text or thoughts))
+    side = _standing(side, text=bool((text or "").strip() or thoughts))
     refused = bool(message.refusal) and not (text or "").strip()
     reading = read(
         message.refusal if refused else text,
-        _joined(thoughts) or None,
+        joined(thoughts) or None,
         finish_reason,
         prefilled=prefilled and not refused,  # a refusal field holds no thought
         reasoning_tokens=tokens or (1 if "encrypted" in kinds else tokens),
@@ -314,94 +308,23 @@ def _reply(
     )
 
 
-def _text(content: str | list[object] | None) -> str | None:
-    """A message's text, whether whole or in parts."""
-    if content is None or isinstance(content, str):
-        return content
-    parts = (fields_of(part) for part in content)
-    texts = (p.get("text") for p in parts if not _is_thought(p))
-    return "".join(t for t in texts if isinstance(t, str))
-
-
-def _is_thought(part: dict[str, object]) -> bool:
-    """Whether a part of the content with a text is thinking."""
-    return part.get("thought") is True or part.get("type") in _THOUGHT_TYPES
-
-
-def _thoughts(message: _Message) -> list[_Thought]:
+def _thoughts(message: _Message) -> list[Thought]:
     """A message's thinking: in parts of the content, in a field of its own, or in details.
 
     Details beside a field say what the field holds.
     """
     if isinstance(message.content, list):
-        found = [t for part in message.content for t in _thoughts_in(fields_of(part))]
+        found = [t for part in message.content for t in thoughts_in(fields_of(part))]
         if found:
             return found
-    details = [t for item in items_of(message.reasoning_details) for t in _detail(fields_of(item))]
+    details = [t for item in items_of(message.reasoning_details) for t in detail(fields_of(item))]
     thinking = message.thinking if isinstance(message.thinking, str) else None
     field = message.reasoning_content or message.reasoning or thinking
     if not field:
         return details
     told = {t.kind for t in details}
-    said = _Thought("summary" if "summary" in told else "text", field)
+    said = Thought("summary" if "summary" in told else "text", field)
     return [said, *(t for t in details if t.kind == "encrypted")]
-
-
-def _thoughts_in(part: dict[str, object]) -> list[_Thought]:
-    """The thinking in one part of the content."""
-    if "reasoningContent" in part:  # Bedrock, whole and streamed
-        held = fields_of(part["reasoningContent"])
-        text = fields_of(held.get("reasoningText")).get("text") or held.get("text")
-        if isinstance(text, str) and text:
-            return [_Thought("text", text)]
-        return [_Thought("encrypted", "")] if "redactedContent" in held else []
-    if part.get("type") == "redacted_thinking":
-        return [_Thought("encrypted", "")]
-    thinking = part.get("thinking")  # Mistral (in parts), Cohere (as text)
-    text = thinking if isinstance(thinking, str) else _text(items_of(thinking))
-    if not text and _is_thought(part):
-        text = part.get("text")
-    if not isinstance(text, str) or not text:
-        return []
-    # Gemini calls what it shows of a thought a summary of it.
-    return [_Thought("summary" if part.get("thought") is True else "text", text)]
-
-
-def _detail(item: dict[str, object]) -> list[_Thought]:
-    """One entry of `reasoning_details`."""
-    for name, (kind, key) in _DETAILS.items():
-        text = item.get(key)
-        if item.get("type") == name and isinstance(text, str) and (text or kind == "encrypted"):
-            return [_Thought(kind, text, item.get("index"))]
-    return []
-
-
-def _merged(thoughts: list[_Thought]) -> list[_Thought]:
-    """The pieces of a stream put together where they belong to one stretch."""
-    merged: list[tuple[_Thought, list[str]]] = []
-    for thought in thoughts:
-        last = merged[-1][0] if merged else None
-        if last and (last.kind, last.part) == (thought.kind, thought.part):
-            merged[-1][1].append(thought.text)
-        else:
-            merged.append((thought, [thought.text]))
-    return [thought._replace(text="".join(texts)) for thought, texts in merged]
-
-
-def _joined(thoughts: list[_Thought]) -> str:
-    """What can be read of the thinking."""
-    return "\n\n".join(t.text for t in thoughts if t.kind != "encrypted" and t.text)
-
-
-def _as_details(thoughts: list[_Thought]) -> list[dict[str, object]]:
-    """What a field cannot say of the thinking; nothing where it is plain text."""
-    if all(t.kind == "text" for t in thoughts):
-        return []
-    names = {kind: (name, key) for name, (kind, key) in _DETAILS.items()}
-    return [
-        {"type": names[t.kind][0], names[t.kind][1]: t.text, "index": number}
-        for number, t in enumerate(thoughts)
-    ]
 
 
 def _says_thought(message: _Message) -> bool:
