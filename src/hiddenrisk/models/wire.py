@@ -238,21 +238,22 @@ def _reason(choice: _Choice) -> str | None:
 
 def _side(completion: _Completion, choice: _Choice | None) -> Finish | None:
     """What the notes beside a reply say that a filter blocked."""
-    found = choice or _Choice()
-    return side_of_notes(
-        prompt=(
-            completion.prompt_filter_results,
-            completion.prompt_feedback,
-            completion.promptFeedback,
-        ),
-        output=(
-            found.content_filter_results,
-            found.content_filter_result,
-            found.safety_ratings,
-            {"blocked": completion.guardrail == "INTERVENED"},
-        ),
-        sources=completion.content_filters,
+    prompt = (
+        completion.prompt_filter_results,
+        completion.prompt_feedback,
+        completion.promptFeedback,
     )
+    output = (
+        (choice.content_filter_results, choice.content_filter_result, choice.safety_ratings)
+        if choice is not None
+        else ()
+    )
+    if completion.guardrail == "INTERVENED":
+        output = (*output, {"blocked": True})
+    sources = completion.content_filters
+    if sources is None and not any(prompt) and not any(output):
+        return None  # nearly every reply: it is read some thousand times
+    return side_of_notes(prompt=prompt, output=output, sources=sources)
 
 
 def _standing(side: Finish | None, *, text: bool) -> Finish | None:
