@@ -133,7 +133,7 @@ def test_a_models_own_tags_are_written_too() -> None:
     [
         ("So far", "length", Finish.CUT_IN_ANSWER),
         ("", "stop", Finish.EMPTY),
-        ("", "content_filter", Finish.BLOCKED),
+        ("", "content_filter", Finish.BLOCKED_ON_OUTPUT),
         ("<think>So far", "length", Finish.CUT_IN_THINKING),
     ],
 )
@@ -155,7 +155,7 @@ def test_a_block_in_the_middle_leaves_nothing_of_ours(
 ) -> None:
     model = Continuing(thoughts=("T.\n",), echoes=echoes, finish=lambda _: "content_filter")
     reply = _ask(model, name + options)
-    assert (reply.finish, len(model.bodies)) == (Finish.BLOCKED, 1)
+    assert (reply.finish, len(model.bodies)) == (Finish.BLOCKED_ON_OUTPUT, 1)
     assert not reply.thinking
     assert reply.answer == (None if name == "morethink" else "A")
 
@@ -164,7 +164,7 @@ def test_a_block_in_the_middle_leaves_nothing_of_ours(
 def test_a_request_that_is_blocked_is_a_reply(name: str) -> None:
     said = Said(text="filtered by the content policy", status=400, code="content_filter")
     reply = _ask(lambda _: said, name)
-    assert (reply.finish, reply.answer) == (Finish.BLOCKED, None)
+    assert (reply.finish, reply.answer) == (Finish.BLOCKED_ON_INPUT, None)
 
 
 # ---------------------------------------------------------------- it thinks on

@@ -274,8 +274,8 @@ def test_thinking_answer_usage_and_names_are_read(monkeypatch: pytest.MonkeyPatc
             ("T", None, Finish.CUT_IN_THINKING),
         ),
         ("length", {"content": "A", "reasoning_content": "T"}, ("T", "A", Finish.CUT_IN_ANSWER)),
-        ("content_filter", {"content": None}, (None, None, Finish.BLOCKED)),
-        ("stop", {"content": None, "refusal": "No."}, (None, "No.", Finish.COMPLETE)),
+        ("content_filter", {"content": None}, (None, None, Finish.BLOCKED_ON_OUTPUT)),
+        ("stop", {"content": None, "refusal": "No."}, (None, "No.", Finish.REFUSED)),
         ("stop", {"content": ""}, (None, None, Finish.EMPTY)),
         ("stop", {"content": "\ud800 ☃ \u2028"}, (None, "? ☃", Finish.COMPLETE)),
     ],
@@ -337,7 +337,8 @@ def test_claudes_thinking_is_as_visible_as_it_is_natively(
 
 @needs_litellm
 @pytest.mark.parametrize(
-    ("stop", "finish"), [("refusal", Finish.BLOCKED), ("max_tokens", Finish.CUT_IN_ANSWER)]
+    ("stop", "finish"),
+    [("refusal", Finish.BLOCKED_ON_OUTPUT), ("max_tokens", Finish.CUT_IN_ANSWER)],
 )
 def test_claudes_ends_are_told_apart(
     stop: str, finish: Finish, monkeypatch: pytest.MonkeyPatch
@@ -380,9 +381,9 @@ def test_an_effort_that_a_model_does_not_take_ends_the_run(monkeypatch: pytest.M
             {**_candidate(), "candidates": [], "promptFeedback": {"blockReason": "SAFETY"}},
             None,
             None,
-            Finish.BLOCKED,
+            Finish.BLOCKED_ON_OUTPUT,  # litellm does not say which side
         ),
-        (_candidate(stop="SAFETY"), None, None, Finish.BLOCKED),
+        (_candidate(stop="SAFETY"), None, None, Finish.BLOCKED_ON_OUTPUT),
     ],
 )
 def test_geminis_thinking_is_a_summary_and_its_filter_a_block(
@@ -419,7 +420,12 @@ _BEDROCK_THOUGHT = {"reasoningContent": {"reasoningText": {"text": "T", "signatu
     [
         ("us.deepseek.r1-v1:0", "end_turn", Finish.COMPLETE, Visibility.VISIBLE),
         ("us.deepseek.r1-v1:0", "max_tokens", Finish.CUT_IN_ANSWER, Visibility.VISIBLE),
-        ("us.deepseek.r1-v1:0", "guardrail_intervened", Finish.BLOCKED, Visibility.VISIBLE),
+        (
+            "us.deepseek.r1-v1:0",
+            "guardrail_intervened",
+            Finish.BLOCKED_ON_OUTPUT,
+            Visibility.VISIBLE,
+        ),
         (f"us.anthropic.{CLAUDE}-v1:0", "end_turn", Finish.COMPLETE, Visibility.SUMMARISED),
         (f"us.anthropic.{OLD_CLAUDE}-v1:0", "end_turn", Finish.COMPLETE, Visibility.VISIBLE),
     ],
@@ -450,7 +456,7 @@ def test_bedrocks_converse_is_read_whole(
 @needs_litellm
 def test_a_block_is_a_reply_by_the_code_that_litellm_drops(monkeypatch: pytest.MonkeyPatch) -> None:
     reply = _openai(_error(400, "Sorry.", "content_filter"), monkeypatch)[0].reply
-    assert (reply.finish, reply.answer) == (Finish.BLOCKED, None)
+    assert (reply.finish, reply.answer) == (Finish.BLOCKED_ON_INPUT, None)
 
 
 @needs_litellm
@@ -458,7 +464,7 @@ def test_claudes_filter_is_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
     message = "Output blocked by content filtering policy"
     error = {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
     reply = _claude(whole(error, 400), monkeypatch, call(max_tokens=9))[0].reply
-    assert reply.finish is Finish.BLOCKED
+    assert reply.finish is Finish.BLOCKED_ON_OUTPUT
 
 
 @needs_litellm

@@ -30,8 +30,8 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from hiddenrisk.errors import CallError, UsageError
-from hiddenrisk.models.http import LOOPBACK, SECRET_CHARS, base_of, reach, without_temperature
 from hiddenrisk.models.blocks import fields_of, items_of
+from hiddenrisk.models.http import LOOPBACK, SECRET_CHARS, base_of, reach, without_temperature
 from hiddenrisk.models.refusals import read_error
 from hiddenrisk.models.spec import Spec
 from hiddenrisk.models.summaries import claude_summarises
