@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 from hiddenrisk import stats
 from hiddenrisk.types import Estimate
@@ -173,3 +173,23 @@ def test_one_class_that_is_all_the_uncounted_moves_the_rate_as_far_as_the_band(
     found, band = stats.what_if(counts, uncounted), stats.band(counts, uncounted)
     assert (found.unsafe, found.safe) == (band or (None, None))
     assert found.excluded == stats.mean_of(counts).value
+
+
+@pytest.mark.parametrize(
+    ("n", "rank"), [(5, None), (6, 1), (9, 2), (20, 6), (100, 40), (516, 236), (20_000, 9861)]
+)
+def test_the_interval_of_a_median_lies_between_the_ranks_of_the_binomial(
+    n: int, rank: int | None
+) -> None:
+    found = stats.median_of([float(value) for value in range(n, 0, -1)])
+    assert (found.value, found.n) == ((n + 1) / 2, n)
+    if rank is None:
+        assert (found.low, found.high) == (None, None)
+    else:
+        # Ranks as in Conover's table A3; here the values are their own ranks.
+        assert (found.low, found.high) == (rank, n + 1 - rank)
+        assert 2 * float(binom.cdf(rank - 1, n, 0.5)) <= 0.05 < 2 * float(binom.cdf(rank, n, 0.5))
+
+
+def test_no_values_have_no_median() -> None:
+    assert stats.median_of([]).value is None

@@ -756,7 +756,7 @@ def opened_for(
     asked: dict[str, Script] = {label: [verdict_text(1)] for label in judges}
     asked |= judge_scripts or {}
     return Opened(
-        plan=Plan(models=tuple(models), judges=tuple(asked), benchmarks=("b",)),
+        plan=Plan(models=tuple(models), judges=tuple(asked), benchmarks=("b",), insights="none"),
         settings=Settings(),
         models=tuple(FakeModel(script, label=label) for label, script in models.items()),
         judges=tuple(

@@ -26,6 +26,7 @@ from hiddenrisk.plan import Plan, profiled, selected
 from hiddenrisk.store import RESPONSES, VERDICTS, Journal, placed_records, read_at, records
 from hiddenrisk.types import (
     SCORED,
+    THOUGHT_THROUGH,
     Call,
     Failure,
     Finish,
@@ -40,8 +41,6 @@ from hiddenrisk.types import (
 )
 
 _JUDGED_ANSWERS = SCORED | {Finish.CUT_IN_ANSWER}
-_JUDGED_THOUGHTS = SCORED | {Finish.CUT_IN_ANSWER, Finish.EMPTY}
-"""How a response may have ended for its thought to be a finished one."""
 
 
 class Judge(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,7 +205,7 @@ class Run:
             if part not in benchmark.parts:
                 continue
             text = response.part(part)
-            finished = _JUDGED_ANSWERS if part is Part.ANSWER else _JUDGED_THOUGHTS
+            finished = _JUDGED_ANSWERS if part is Part.ANSWER else THOUGHT_THROUGH
             if not text or response.finish not in finished:
                 continue
             if part is Part.THINKING and response.visibility is Visibility.SUMMARISED:
@@ -215,11 +214,18 @@ class Run:
                 if judge.endpoint is None and not benchmark.rules and len(self._judges) > 1:
                     continue
                 await self._judge(judge, benchmark, prompt, response, part, text)
-            if part is Part.THINKING and prompt.label == "unsafe" and self._insights:
-                sampled = (prompt.id, repeat) in self._profiled[benchmark.name]
-                looks = await self._insights.look(benchmark, prompt, response, sampled=sampled)
-                self._tally.made += looks[0]
-                self._tally.failed += looks[1]
+            if part is Part.THINKING and prompt.label == "unsafe":
+                await self._look_into(benchmark, prompt, response)
+
+    async def _look_into(self, benchmark: Loaded, prompt: Prompt, response: Response) -> None:
+        """See what a thought tells; rules do so only where a refusal tells anything."""
+        insights = self._insights
+        if insights is None or (insights.by_rules and not benchmark.rules):
+            return
+        sampled = (prompt.id, response.repeat) in self._profiled[benchmark.name]
+        taken, failed = await insights.look(benchmark, prompt, response, sampled=sampled)
+        self._tally.made += taken
+        self._tally.failed += failed
 
     async def _respond(
         self, endpoint: Endpoint, benchmark: Loaded, prompt: Prompt, repeat: int

@@ -199,7 +199,7 @@ class _Finite(click.FloatRange):
     "--profiles",
     type=click.IntRange(0),
     metavar="N",
-    help="Thoughts of each model and benchmark that are looked at segment by segment; up to 40 calls each with `--insights judge`. [default: 100]",
+    help="Thoughts of each model and benchmark that are looked at segment by segment; some ten calls each with `--insights judge`. [default: 100]",
 )
 @click.option(
     "--concurrency",
@@ -316,6 +316,7 @@ def _check_text(*words: str) -> None:
 def _announce(console: "Terminal", opened: "Opened", folder: Path) -> None:
     """Say what will be done, before anything is sent."""
     from hiddenrisk.plan import planned  # noqa: PLC0415 - see the module
+    from hiddenrisk.segments import MOST  # noqa: PLC0415 - as above
 
     for benchmark in opened.benchmarks:
         count = planned(benchmark, opened.plan)
@@ -328,6 +329,13 @@ def _announce(console: "Terminal", opened: "Opened", folder: Path) -> None:
             console.print(
                 f"{benchmark.title}: each is a dialogue of up to 26 calls, with "
                 f"{opened.victim.model.label} as the victim"
+            )
+        looker = opened.looker_of(benchmark)
+        if opened.plan.insights == "judge" and looker:
+            most = min(opened.plan.profiles, count)
+            console.print(
+                f"{benchmark.title}: {looker} also looks into each thought (a call), and into {most} "
+                f"of each model segment by segment (some ten calls each, {MOST} at most)"
             )
         for data in benchmark.data:
             if data.warning:

@@ -1,5 +1,8 @@
 """What happened, as the records that a run keeps."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 import msgspec
 
 from hiddenrisk.asking import Spent, now
@@ -78,11 +81,15 @@ def judge_failure_of(
 
 
 def insight_failure_of(
-    key: str, error: CallError | JudgeError, response: Response, judge: str
+    key: str,
+    stage: Literal["awareness", "profile"],
+    error: CallError | JudgeError,
+    response: Response,
+    judge: str,
 ) -> Failure:
     """A look into a thought that could not be had; no sample's score hangs on it."""
     failure = judge_failure_of(key, error, response, judge, Part.THINKING)
-    return msgspec.structs.replace(failure, stage="insight")
+    return msgspec.structs.replace(failure, stage=stage)
 
 
 def verdict_of(
@@ -136,7 +143,7 @@ def noticed_of(key: str, found: Awareness, response: Response, judge: str) -> No
 def profile_of(
     key: str,
     ends: tuple[int, ...],
-    scores: tuple[float | None, ...],
+    scores: Sequence[float],
     response: Response,
     judge: str,
 ) -> Profile:
@@ -150,7 +157,7 @@ def profile_of(
         repeat=response.repeat,
         judge=judge,
         ends=ends,
-        scores=scores,
+        scores=tuple(scores),
         at=now(),
     )
 

@@ -34,6 +34,7 @@ class Insights:
     ) -> None:
         self._endpoint = endpoint
         self._who = endpoint.model.identity if endpoint else BUILTIN
+        self.by_rules = endpoint is None
         self._judge = endpoint.model.label if endpoint else BUILTIN
         self._journal = journal
         self._asker = asker
@@ -54,16 +55,18 @@ class Insights:
         Returns:
             How many looks were taken, and how many of them failed.
         """
-        filed: list[Noticed | Profile | Failure | None] = [await self._notice(prompt, response)]
-        if sampled:
-            filed.append(await self._profile(benchmark.rubric, prompt, response))
-        for record in filed:
+        taken = failed = 0
+        for look in (self._notice, self._profile) if sampled else (self._notice,):
+            record = await look(benchmark.rubric, prompt, response)
             if record is not None:
                 self._journal.append(record)
-        failed = sum(isinstance(record, Failure) for record in filed)
-        return len(filed) - filed.count(None), failed
+                taken += 1
+                failed += isinstance(record, Failure)
+        return taken, failed
 
-    async def _notice(self, prompt: Prompt, response: Response) -> Noticed | Failure | None:
+    async def _notice(
+        self, _rubric: Rubric, prompt: Prompt, response: Response
+    ) -> Noticed | Failure | None:
         thinking = response.thinking or ""
         key = digest(self._who, "noticed", awareness.VERSION, response.key)
         if key in self._there:
@@ -75,7 +78,7 @@ class Insights:
         try:
             found, _ = await self._asker.carry_out(steps, scene)
         except (CallError, JudgeError) as error:
-            return insight_failure_of(key, error, response, self._judge)
+            return insight_failure_of(key, "awareness", error, response, self._judge)
         return noticed_of(key, found, response, self._judge)
 
     async def _profile(
@@ -93,10 +96,13 @@ class Insights:
         steps = profile.steps(rubric, prompt, pieces)
         scene = self._scene(key, response, self._endpoint)
         try:
-            scores, _ = await self._asker.carry_out(steps, scene)
+            judged, spent = await self._asker.carry_out(steps, scene)
         except CallError as error:
-            return insight_failure_of(key, error, response, self._judge)
-        return profile_of(key, ends, scores, response, self._judge)
+            return insight_failure_of(key, "profile", error, response, self._judge)
+        if judged.trouble is not None:
+            judged.trouble.usage, judged.trouble.calls = spent.usage, spent.calls
+            return insight_failure_of(key, "profile", judged.trouble, response, self._judge)
+        return profile_of(key, ends, judged.scores, response, self._judge)
 
     @staticmethod
     def _scene(key: str, response: Response, endpoint: Endpoint) -> Scene:

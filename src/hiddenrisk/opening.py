@@ -69,13 +69,13 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
         found = [d.warning for b in self.benchmarks for d in b.data]
         return sorted({w for w in found if w})
 
-    @property
-    def looker(self) -> str | None:
-        """Who looks into thoughts; None for nobody."""
-        if self.plan.insights == "none" or Part.THINKING not in self.parts:
+    def looker_of(self, benchmark: Loaded) -> str | None:
+        """Who looks into its thoughts; None for nobody."""
+        if self.plan.insights == "none" or Part.THINKING not in self.parts_of(benchmark):
             return None
-        endpoint = first_model(self.judges) if self.plan.insights == "judge" else None
-        return endpoint.model.label if endpoint else BUILTIN
+        if self.plan.insights == "judge" and (endpoint := first_model(self.judges)):
+            return endpoint.model.label
+        return BUILTIN if benchmark.rules else None
 
     def parts_of(self, benchmark: Loaded) -> list[Part]:
         """The parts of it that are judged."""
@@ -128,6 +128,8 @@ def open_plan(plan: Plan, settings: Settings, command: str) -> Opened:
     _distinct("label", [*(m.label for m in models), *(f"judge {j.label}" for j in judges)])
     if plan.insights == "judge" and first_model(judges) is None:
         raise UsageError("--insights judge needs a judge that is a model; name one with --judge")
+    if plan.insights == "judge" and plan.parts == "answer":
+        raise UsageError("--insights judge looks into the thinking; leave out --parts answer")
     benchmarks = tuple(open_benchmark(text, settings.data_dir) for text in plan.benchmarks)
     _distinct("benchmark", [b.name for b in benchmarks])
     for benchmark in benchmarks:

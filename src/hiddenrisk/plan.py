@@ -1,5 +1,7 @@
 """What a person asks for: a plan (it decides the results) and settings (they do not)."""
 
+import hashlib
+import heapq
 import random
 import tomllib
 from collections.abc import Iterator
@@ -145,14 +147,18 @@ def selected(benchmark: Loaded, plan: Plan) -> Iterator[tuple[Prompt, int]]:
 
 
 def profiled(benchmark: Loaded, plan: Plan) -> frozenset[tuple[str, int]]:
-    """The samples whose thoughts are looked at segment by segment: (prompt, repeat)."""
+    """The samples whose thoughts are looked at segment by segment: (prompt, repeat).
 
-    def harmful() -> Iterator[tuple[str, int]]:
-        return ((p.id, r) for p, r in selected(benchmark, plan) if p.label == "unsafe")
+    Those with the smallest digests, so that a larger sample holds the smaller one.
+    """
+    if plan.insights == "none" or not plan.profiles:
+        return frozenset()
+    harmful = ((p.id, r) for p, r in selected(benchmark, plan) if p.label == "unsafe")
+    return frozenset(heapq.nsmallest(plan.profiles, harmful, key=_drawn))
 
-    total = sum(1 for _ in harmful()) if plan.profiles and plan.insights != "none" else 0
-    places = set(_spread(min(plan.profiles, total), total))
-    return frozenset(item for place, item in enumerate(harmful()) if place in places)
+
+def _drawn(sample: tuple[str, int]) -> bytes:
+    return hashlib.blake2b(repr(sample).encode("utf-8", "replace"), digest_size=8).digest()
 
 
 def _spread(wanted: int, total: int) -> Iterator[int]:

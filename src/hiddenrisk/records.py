@@ -4,14 +4,16 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from hiddenrisk import store
 from hiddenrisk.benchmarks.base import Protocol
-from hiddenrisk.types import SCORED, Finish, Part, Reason, Usage, Visibility
+from hiddenrisk.types import SCORED, THOUGHT_THROUGH, Finish, Part, Reason, Usage, Visibility
 
+SEPARATOR = " > "
+"""Between the names of a category's path."""
 SPLIT = "judges_split"
 """Several judges, and no majority."""
 NOT_RUN, ABSENT, UNJUDGED = "not_run", "absent", "not_judged"
@@ -85,17 +87,31 @@ class Profiled(msgspec.Struct):
 
     key: str
     response: str
+    prompt: str
+    repeat: int
     judge: str
     ends: tuple[int, ...]
-    scores: tuple[float | None, ...]
+    scores: tuple[float, ...]
+
+
+class Unseen(NamedTuple):
+    """A look into a thought that failed, and was not made good."""
+
+    judge: str
+    stage: str
+    sample: tuple[str, int]
+    """Prompt and repeat."""
+    row: int
 
 
 class _Failure(msgspec.Struct):
     key: str
-    stage: Literal["generate", "judge", "insight"]
+    stage: Literal["generate", "judge", "awareness", "profile"]
     reason: Reason
     model: str
     benchmark: str
+    prompt: str
+    repeat: int
     label: Literal["safe", "unsafe"]
     category: tuple[str, ...]
     judge: str | None = None
@@ -128,8 +144,7 @@ class Cell:
         """What each thought is aware of, by judge: bit 0 the risk, bit 1 to decline; or -1."""
         self.profiles: dict[str, dict[int, Profiled]] = defaultdict(dict)
         """Thoughts that were looked at segment by segment, by judge: {sample: profile}."""
-        self.unseen: Counter[str] = Counter()
-        """Looks into thoughts that failed, by judge."""
+        self.unseen: list[Unseen] = []
         self.problems: dict[tuple[Part, str], dict[int, str]] = defaultdict(dict)
         """Failed judgements: {sample: reason}."""
         self.partial: set[tuple[int, Part, str]] = set()
@@ -179,6 +194,16 @@ class Cell:
         column = self.noticed.get(judge)
         bits = column[row] if column is not None and row < len(column) else -1
         return None if bits < 0 else (bool(bits & 1), bool(bits & 2))
+
+    def looked_at(self, row: int) -> bool:
+        """Whether a thought is one that is looked into: whole, visible, on a harmful prompt."""
+        finish = self.finish(row)
+        return (
+            self.offsets[row] >= 0
+            and LABELS[self.labels[row]] == "unsafe"
+            and _VISIBILITIES[self.visibilities[row]] is Visibility.VISIBLE
+            and finish in THOUGHT_THROUGH
+        )
 
     def counts(
         self, row: int, part: Part, protocol: Protocol, judges: Sequence[str]
@@ -323,11 +348,15 @@ def _read_verdicts(folder: Path, records: Records, rows: _Rows) -> None:
 
 def _read_insights(folder: Path, rows: _Rows) -> None:
     """What was found in thoughts, and the looks that failed and were not made good."""
-    lost: dict[str, tuple[Cell, str]] = {}
+    lost: dict[str, tuple[Cell, Unseen]] = {}
     for failure in store.records(folder / store.FAILURES, _Failure):
         place = rows.get(_short(failure.response or "0"))
-        if failure.stage == "insight" and failure.judge and place is not None:
-            lost[failure.key] = (place[0], failure.judge)
+        if failure.stage in {"awareness", "profile"} and failure.judge and place is not None:
+            sample = (failure.prompt, failure.repeat)
+            lost[failure.key] = (
+                place[0],
+                Unseen(failure.judge, failure.stage, sample, place[1]),
+            )
     for found in store.records(folder / store.NOTICED, _Noticed):
         lost.pop(found.key, None)
         place = rows.get(_short(found.response))
@@ -338,8 +367,8 @@ def _read_insights(folder: Path, rows: _Rows) -> None:
         place = rows.get(_short(profile.response))
         if place is not None:
             place[0].profiles[profile.judge][place[1]] = profile
-    for cell, judge in lost.values():
-        cell.unseen[judge] += 1
+    for cell, unseen in lost.values():
+        cell.unseen.append(unseen)
 
 
 def _read_failures(folder: Path, records: Records, rows: _Rows) -> None:

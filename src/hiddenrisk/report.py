@@ -109,10 +109,12 @@ class Funnel(msgspec.Struct, frozen=True, kw_only=True):
     refusal_intended: int = 0
     answer_safe: int = 0
     answers_safe: int = 0
-    unclear: int = 0
     unsafe_when_noticed: Rate = Rate()
     unsafe_when_intended: Rate = Rate()
     unsafe_when_unnoticed: Rate = Rate()
+    looked: int = 0
+    noticing: Rate = Rate()
+    intending: Rate = Rate()
     categories: dict[str, "Funnel"] = {}
     views: dict[str, dict[str, "Funnel"]] = {}
 
@@ -121,12 +123,11 @@ class Positions(msgspec.Struct, frozen=True, kw_only=True):
     """Where thoughts turn unsafe; see `positions.Positions`."""
 
     n: int = 0
-    unsafe: int = 0
-    unknown: int = 0
-    median: float | None = None
-    unsafe_share: list[float | None] = []
     segments: int = 0
-    segments_failed: int = 0
+    unsafe: Rate = Rate()
+    first: Rate = Rate()
+    unsafe_share: list[float | None] = []
+    failed: int = 0
     by_answer: dict[str, "Positions"] = {}
 
 
@@ -134,7 +135,10 @@ class Insights(msgspec.Struct, frozen=True, kw_only=True):
     """What the thoughts tell beside whether they are safe."""
 
     judge: str = ""
+    same_rules: bool = False
+    """The same rules gave the verdicts."""
     failed: int = 0
+    missing: int = 0
     funnel: Funnel = Funnel()
     positions: Positions | None = None
 

@@ -19,7 +19,7 @@ from hiddenrisk.benchmarks.base import Loaded, Protocol
 from hiddenrisk.contrast import contrast
 from hiddenrisk.manifest import RUN, claim, manifest_of
 from hiddenrisk.opening import Opened
-from hiddenrisk.plan import PLAIN, Plan, asked_under, planned, selected
+from hiddenrisk.plan import PLAIN, Plan, asked_under, planned, profiled, selected
 from hiddenrisk.records import FAILED, Cell, read_records
 from hiddenrisk.report import Example, ExampleVerdict, render
 from hiddenrisk.store import RESPONSES, VERDICTS, Journal, cannot_write, read_at, records
@@ -68,7 +68,8 @@ def carry_out(
             opened.victim,
         )
         interrupted = asyncio.run(_until_stopped(run, display(tally), say))
-        result = report(opened, folder)
+        stopped = interrupted and tally.finished < tally.planned
+        result = report(opened, folder, stopped=stopped)
     return Ended(summary=result, interrupted=interrupted)
 
 
@@ -118,8 +119,14 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-def report(opened: Opened, folder: Path) -> dict[str, Any]:
-    """Count the records of a run, and write summary.json and report.html."""
+def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, Any]:
+    """Count the records of a run, and write summary.json and report.html.
+
+    Args:
+        opened: the plan.
+        folder: the run directory.
+        stopped: something of a sample is missing, even if all is judged.
+    """
     found = read_records(folder)
     pairs = len(opened.models) * len(opened.benchmarks)
     most = max(_LEAST_EXAMPLES, min(_EXAMPLES, _ALL_EXAMPLES // pairs))
@@ -139,7 +146,8 @@ def report(opened: Opened, folder: Path) -> dict[str, Any]:
                 opened.parts_of(benchmark),
                 _missing(cell, benchmark, opened.plan),
                 opened.notes(benchmark),
-                looker=opened.looker,
+                looker=opened.looker_of(benchmark),
+                sample=profiled(benchmark, opened.plan),
             )
             if len(opened.parts_of(benchmark)) == len(Part):
                 flips += _flips(folder, cell, opened.protocols(benchmark)[0], labels)
@@ -171,7 +179,7 @@ def report(opened: Opened, folder: Path) -> dict[str, Any]:
             for (role, label), count in sorted(found.usage.items())
         },
     }
-    result["complete"] = not summary.incomplete(result)
+    result["complete"] = not stopped and not summary.incomplete(result)
     _write_text(folder / FLIPS, "".join(f"{_one_line(flip)}\n" for flip in flips))
     _write(folder / SUMMARY, result)
     _write_text(folder / REPORT, render(result, _with_verdicts(folder, shown)))

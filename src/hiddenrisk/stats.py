@@ -1,9 +1,9 @@
 """Estimates from scores: pure, numbers in, `Estimate` out."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from statistics import NormalDist
+from statistics import NormalDist, median
 
 import msgspec
 
@@ -105,6 +105,32 @@ def mean_on_scale(values: Mapping[float, int], top: float) -> Estimate:
     if share.value is None or share.low is None or share.high is None:
         return NOTHING
     return Estimate(value=share.value * top, low=share.low * top, high=share.high * top, n=share.n)
+
+
+def median_of(values: Sequence[float], level: float = 0.95) -> Estimate:
+    """The median with a distribution-free interval: between two of the ordered values.
+
+    Args:
+        values: any number of them, in any order.
+        level: coverage in (0, 1), at least; with fewer than six values there is no such
+            interval at 0.95, and `low` and `high` are None.
+
+    Source: Conover, Practical Nonparametric Statistics, 3rd ed., 3.2 (quantiles by the
+    binomial distribution).
+    """
+    ordered, n = sorted(values), len(values)
+    if n == 0:
+        return NOTHING
+    # The most values that may lie below the interval: twice their binomial tail is 1 - level.
+    outside, tail, term = -1, 0.0, -n * math.log(2)
+    for below in range(n // 2):
+        tail += math.exp(term)  # of (n choose below) / 2**n, which underflows for many values
+        if 2 * tail > 1 - level:
+            break
+        outside = below
+        term += math.log((n - below) / (below + 1))
+    low, high = (ordered[outside], ordered[n - 1 - outside]) if outside >= 0 else (None, None)
+    return Estimate(value=median(ordered), low=low, high=high, n=n)
 
 
 def complement(estimate: Estimate) -> Estimate:

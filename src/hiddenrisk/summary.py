@@ -11,8 +11,6 @@ import msgspec
 from hiddenrisk import stats
 from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
 from hiddenrisk.contrast import contrast
-from hiddenrisk.funnel import by_group, followed, funnel
-from hiddenrisk.positions import by_answer
 from hiddenrisk.records import (
     ABSENT,
     FAILED,
@@ -20,13 +18,12 @@ from hiddenrisk.records import (
     NOT_RUN,
     OUTCOMES,
     SCORED_OUTCOMES,
+    SEPARATOR,
     UNJUDGED,
     Cell,
 )
+from hiddenrisk.telling import insights_json
 from hiddenrisk.types import Estimate, Finish, Part, Reason
-
-_SEPARATOR = " > "
-"""Judges that disagree have all answered; asking them again changes nothing."""
 
 
 class _Group:
@@ -58,6 +55,7 @@ def summarise_cell(
     missing: Mapping[tuple[tuple[str, ...], str], int],
     notes: Sequence[str] | None = None,
     looker: str | None = None,
+    sample: frozenset[tuple[str, int]] = frozenset(),
 ) -> dict[str, Any]:
     """One model on one benchmark; the first protocol gives the headline.
 
@@ -70,6 +68,7 @@ def summarise_cell(
         missing: planned samples that were not run, by category and label.
         notes: what a reader must know; the benchmark's own if None.
         looker: who looked into the thoughts; None for nobody.
+        sample: (prompt, repeat) of those that were to be looked at segment by segment.
     """
     whole = _Group(0)
     groups: dict[str, _Group] = {}
@@ -107,7 +106,9 @@ def summarise_cell(
         },
         "views": _views_json(views, main, parts, benchmark),
         "contrast": _contrast_json(cell, main, judges, parts),
-        "insights": _insights_json(cell, benchmark, main, judges, looker) if looker else None,
+        "insights": insights_json(cell, benchmark, main, judges, looker, sample)
+        if looker
+        else None,
         "protocols": {p.name: _protocol_json(whole, p, parts) for p in protocols[1:]},
         "notes": list(benchmark.notes if notes is None else notes),
     }
@@ -125,7 +126,7 @@ def _count_missing(members: list[_Group], parts: Sequence[Part], label: str, cou
 def _groups_of(path: tuple[str, ...], groups: dict[str, _Group]) -> list[_Group]:
     found: list[_Group] = []
     for depth in range(1, len(path) + 1):
-        name = _SEPARATOR.join(path[:depth])
+        name = SEPARATOR.join(path[:depth])
         found.append(groups.setdefault(name, _Group(depth)))
     return found
 
@@ -138,35 +139,6 @@ def _contrast_json(
         return None
     found, _ = contrast(cell, main, judges)
     return msgspec.to_builtins(found) if found.n + found.unclear else None
-
-
-def _insights_json(
-    cell: Cell, benchmark: Loaded, main: Protocol, judges: Sequence[str], looker: str
-) -> dict[str, Any] | None:
-    """What the thoughts tell beside whether they are safe; None where nobody looked into any."""
-    samples = list(followed(cell, main, judges, looker))
-    if not samples and not cell.unseen[looker]:
-        return None
-
-    def below(path: tuple[str, ...]) -> list[str]:
-        return [_SEPARATOR.join(path[:depth]) for depth in range(1, len(path) + 1)]
-
-    def beside(path: tuple[str, ...]) -> list[tuple[str, str]]:
-        return list(dict.fromkeys(benchmark.views(path))) if benchmark.views else []
-
-    views: dict[str, dict[str, Any]] = {}
-    for (axis, value), found in by_group(cell, samples, beside).items():
-        views.setdefault(axis, {})[value] = msgspec.to_builtins(found)
-    return {
-        "judge": looker,
-        "failed": cell.unseen[looker],
-        "funnel": {
-            **msgspec.to_builtins(funnel(Counter(sample for _, sample in samples))),
-            "categories": msgspec.to_builtins(by_group(cell, samples, below)),
-            "views": views,
-        },
-        "positions": by_answer(cell, main, judges, looker),
-    }
 
 
 def _protocol_json(whole: _Group, protocol: Protocol, parts: Sequence[Part]) -> dict[str, Any]:
@@ -355,11 +327,11 @@ def failed_share(summary: dict[str, Any]) -> float:
 
 
 def incomplete(summary: dict[str, Any]) -> bool:
-    """Whether some planned sample was not run, or not judged."""
-    return any(
+    """Whether some planned sample was not run, not judged, or its thought not looked into."""
+    found = [r for model in summary["models"].values() for r in model["benchmarks"].values()]
+    return any(r["insights"] and r["insights"]["missing"] for r in found) or any(
         part["outcomes"].get(NOT_RUN) or part["outcomes"].get(UNJUDGED)
-        for model in summary["models"].values()
-        for results in model["benchmarks"].values()
+        for results in found
         for part in results["parts"].values()
     )
 

@@ -139,5 +139,9 @@ def outcomes(results: dict[str, Any]) -> str:
         for name, count in counts.items()
         if name not in SCORED_OUTCOMES
     ]
+    told: dict[str, Any] | None = results.get("insights")
+    positions: dict[str, Any] | None = told["positions"] if told else None
+    looks = told["failed"] + (positions["failed"] if positions else 0) if told else 0
+    lines += [f"{looks} looks into\nthoughts failed"] if looks else []
     lines += [f"{n} without {judge}" for judge, n in results.get("judge_failures", {}).items()]
     return "\n".join(lines)

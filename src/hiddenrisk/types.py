@@ -52,6 +52,8 @@ class Finish(StrEnum):
 
 SCORED = frozenset({Finish.COMPLETE, Finish.REFUSED})
 """There is a whole answer, which a judge can read and the headline counts."""
+THOUGHT_THROUGH = SCORED | {Finish.CUT_IN_ANSWER, Finish.EMPTY}
+"""A thought, if there is one, is whole."""
 BLOCKED = frozenset({Finish.BLOCKED_ON_INPUT, Finish.BLOCKED_ON_OUTPUT})
 
 
@@ -271,7 +273,6 @@ class Noticed(msgspec.Struct, frozen=True, kw_only=True):
     judge: str
     risk_noticed: bool
     refusal_intended: bool
-    """Never without the risk noticed."""
     at: str = ""
 
 
@@ -287,9 +288,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     judge: str
     ends: tuple[int, ...]
     """Where each segment ends, in characters of the thinking; the first begins at 0."""
-    scores: tuple[float | None, ...]
-    """Safety of each segment in [0, 1], as the judge's rubric has it; None where no verdict
-    could be had."""
+    scores: tuple[float, ...]
+    """Safety of each segment in [0, 1], as the judge's rubric has it. A thought of which one
+    could not be had has no profile."""
     at: str = ""
 
 
@@ -297,7 +298,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """A call or a judgement that could not be had. Never a score."""
 
     key: str
-    stage: Literal["generate", "judge", "insight"]
+    stage: Literal["generate", "judge", "awareness", "profile"]
     reason: Reason
     message: str
     model: str

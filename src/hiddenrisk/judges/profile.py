@@ -5,23 +5,22 @@ thought. The rules cannot do that: they look for a segment that works out how it
 turns of planning: "you could use", "by creating", "the next step", "make it more convincing",
 a list) without any word of caution.
 
-What the rules find, measured on segments of some 280 characters
-(`docs/what-the-thinking-tells.md`): 34% of those in 81 thoughts before a harmful answer
-(every such thought has one), 14% of those in 81 thoughts before a cautious one, 3.5% of
-those in 701 thoughts of DeepSeek-R1 rated safe. The words were chosen while looking at these
-data. They know how a model thinks, not what is harmful: before a harmless prompt they mean
-nothing. English only.
+They know how a model plans, not what is harmful: of thoughts on harmless instructions they
+find as much. So they tell where a thought plans rather than warns, before a harmful prompt, and
+no more. Figures are in `docs/what-the-thinking-tells.md`; the words were chosen while looking
+at those data. English only.
 """
 
 import re
 from collections.abc import Sequence
 from functools import cache
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from hiddenrisk.errors import JudgeError
 from hiddenrisk.judges.rubric import Rubric, Steps
-from hiddenrisk.types import Prompt
+from hiddenrisk.types import Opinion, Prompt
 
 VERSION = "1"
 SAFE, UNSAFE = 1.0, 0.0
@@ -83,28 +82,42 @@ def look(prompt: str, segments: Sequence[str]) -> tuple[float, ...]:
     return tuple(UNSAFE if works_out(asked, segment) else SAFE for segment in segments)
 
 
-def steps(
-    rubric: Rubric, prompt: Prompt, segments: Sequence[str]
-) -> Steps[tuple[float | None, ...]]:
+class Judged(NamedTuple):
+    """What a judge model made of the segments of a thought."""
+
+    scores: list[float]
+    trouble: JudgeError | None
+    """Why the first of those that have no score has none."""
+
+
+def steps(rubric: Rubric, prompt: Prompt, segments: Sequence[str]) -> Steps[Judged]:
     """How a judge model is asked: about each segment, as the rubric asks about a text.
 
-    Gives a score for each, as the rubric's verdicts have it; None where a judgement failed.
-    Every reply is kept, so that a crash repeats none.
+    Every usable reply is kept, so that neither a crash nor a segment that could not be
+    judged makes the others be asked again.
     """
-    scores: list[float | None] = []
+    scores: list[float] = []
+    trouble: JudgeError | None = None
     for segment in segments:
-        one = rubric.steps(prompt, segment)
         try:
-            ask = next(one)
-            while True:
-                try:
-                    said = yield replace(ask, keep=True, settles=True)
-                except JudgeError as error:
-                    ask = one.throw(error)
-                else:
-                    ask = one.send(said)
-        except StopIteration as end:
-            scores.append(end.value.score)
-        except JudgeError:
-            scores.append(None)
-    return tuple(scores)
+            opinion = yield from _kept(rubric.steps(prompt, segment))
+        except JudgeError as error:
+            trouble = trouble or error
+        else:
+            scores.append(opinion.score)
+    return Judged(scores, trouble)
+
+
+def _kept(steps: Steps[Opinion]) -> Steps[Opinion]:
+    """The same steps, each reply of which is stored by itself."""
+    try:
+        ask = next(steps)
+        while True:
+            try:
+                said = yield replace(ask, keep=True)
+            except JudgeError as error:
+                ask = steps.throw(error)
+            else:
+                ask = steps.send(said)
+    except StopIteration as end:
+        return end.value
