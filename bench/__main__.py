@@ -4,6 +4,7 @@
     python -m bench --quick          a minute or so
     python -m bench --only kills     kill -9 at 20 random moments, each followed by a resume
     python -m bench --only parsing   what taking a response apart takes, ordinary and hostile
+    python -m bench --only coverage  how often the intervals of corrected rates hold the truth
 
 Client and server are processes of their own; only the client is measured (os.wait4).
 The server answers after 50 ms with 11 KB, of which 8.8 KB are thinking, and the judge
@@ -29,7 +30,7 @@ from bench.parsing import measure_parsing
 
 CONCURRENCY = 256
 LATENCY_S = 0.05
-PARTS = ("cpu", "memory", "help", "kills", "parsing")
+PARTS = ("cpu", "memory", "help", "kills", "parsing", "coverage")
 SERVED = {"cpu", "memory", "help"}
 RESULTS = Path(__file__).parent / "results"
 
@@ -176,6 +177,10 @@ def main() -> None:
         found["kills"] = measure_kills(options.kills, options.seed)
     if "parsing" in options.only:
         found["parsing"] = measure_parsing()
+    if "coverage" in options.only:
+        from bench.coverage import measure_coverage  # numpy is needed for nothing else here
+
+        found["coverage"] = measure_coverage(quick=options.quick, seed=options.seed)
     if options.write:
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{options.write}.json"
@@ -203,8 +208,8 @@ def _options() -> argparse.Namespace:
     add("--concurrency", type=int, default=CONCURRENCY, help="calls in flight")
     add("--shape", choices=("field", "tags", "plain"), default="field", help="where thinking is")
     add("--kills", type=int, default=20, help="how often a run is killed")
-    add("--seed", type=int, default=1, help="decides the moments of the kills")
-    add("--quick", action="store_true", help="1,000 samples, once; no large memory run")
+    add("--seed", type=int, default=1, help="decides the moments of the kills, and the draws")
+    add("--quick", action="store_true", help="1,000 samples, once; no large memory run; few cells")
     add("--write", metavar="NAME", help="keep the numbers in bench/results/NAME.json")
     options = parser.parse_args()
     if options.quick:

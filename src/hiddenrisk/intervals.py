@@ -1,0 +1,219 @@
+"""Intervals for numbers made of several proportions: pure, counts in, limits out.
+
+Two ways, both without a normal approximation of the number itself:
+
+- the score interval holds every value that the data do not contradict. For each value
+  tried, the proportions are fitted again under it, so that the variance is right where
+  it matters and nothing breaks down at 0 or 1;
+- MOVER joins the intervals of the parts into one of their weighted sum.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from statistics import NormalDist
+from typing import NamedTuple
+
+
+class Term(NamedTuple):
+    """`coefficient` times a proportion that was seen `k` times in `n`."""
+
+    coefficient: float
+    k: int
+    n: int
+
+
+class Part(NamedTuple):
+    """`weight` times a number that was estimated with limits of its own."""
+
+    weight: float
+    value: float
+    low: float
+    high: float
+
+
+@lru_cache
+def normal_quantile(level: float) -> float:
+    """How many standard errors a two-sided interval of this coverage takes each way."""
+    return NormalDist().inv_cdf(0.5 + level / 2)
+
+
+def t_quantile(level: float, df: int) -> float:
+    """The same for Student's t, from 3 degrees of freedom on.
+
+    Source: the expansion in Abramowitz & Stegun 1964, 26.7.5; at the 95% level wrong by
+    less than 1 in 100 at df = 3 and by less than 1 in 100,000 from df = 15.
+    """
+    z = normal_quantile(level)
+    g1 = (z**3 + z) / 4
+    g2 = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    g3 = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + g1 / df + g2 / df**2 + g3 / df**3
+
+
+def score_statistic(terms: Sequence[Term], constant: float = 0.0) -> float:
+    """How far the counts lie from "the terms add up to `constant`", in standard errors.
+
+    The proportions are fitted by maximum likelihood under that equation. Each fitted one
+    solves a quadratic that only shares one multiplier with the others, so that one
+    number is searched, however many terms there are.
+
+    Returns:
+        Rao's score statistic with the sign of (seen - constant); infinite where no
+        proportions in [0, 1] fulfil the equation.
+
+    Source: Rao 1948, Proc. Camb. Phil. Soc. 44, 50-57. One term gives Wilson's interval,
+    a difference of two gives that of Mee 1984.
+    """
+    seen = math.fsum(t.coefficient * t.k / t.n for t in terms) - constant
+    if seen == 0:
+        return 0.0
+    sign = math.copysign(1.0, seen)
+    flipped = [Term(sign * t.coefficient, t.k, t.n) for t in terms]
+    variance = _variance_when_fitted(flipped, sign * constant, abs(seen))
+    return seen / math.sqrt(variance) if variance > 0 else sign * math.inf
+
+
+def _variance_when_fitted(terms: Sequence[Term], constant: float, seen: float) -> float:
+    """Variance of the sum at the fitted proportions; 0 where nothing fits."""
+    low, high = 0.0, math.inf
+    at = seen / math.fsum(_agresti(t) for t in terms)
+    for _ in range(100):
+        gap, slope, variance = _gap(terms, constant, at)
+        if abs(gap) <= 1e-9 * seen:
+            return variance
+        low, high = (at, high) if gap > 0 else (low, at)
+        step = at - gap / slope if slope < 0 else math.inf
+        # Newton where it stays inside what is known; else outwards, or halfway.
+        at = step if low < step < min(high, 8 * at) else min(4 * at, (low + high) / 2)
+    return _gap(terms, constant, at)[2] if math.isfinite(high) else 0.0
+
+
+def _agresti(term: Term) -> float:
+    """Variance of one term, never 0: with one more seen of either kind."""
+    coefficient, k, n = term
+    p = (k + 1) / (n + 2)
+    return coefficient**2 * p * (1 - p) / n
+
+
+def _gap(terms: Sequence[Term], constant: float, multiplier: float) -> tuple[float, float, float]:
+    """The sum less the constant, its slope, and its variance, at one multiplier.
+
+    k / q - (n - k) / (1 - q) = t says which proportion q a multiplier t = multiplier *
+    coefficient belongs to; of the two forms of the root that which cancels nothing is taken.
+    """
+    gap, slope, variance = -constant, 0.0, 0.0
+    for coefficient, k, n in terms:
+        t = multiplier * coefficient
+        root = math.sqrt((n - t) ** 2 + 4 * t * (n - k) if t > 0 else (n + t) ** 2 - 4 * t * k)
+        q = 2 * k / (n + t + root) if n + t > 0 else (n + t - root) / (2 * t)
+        spread = q * (1 - q)
+        gap += coefficient * q
+        variance += coefficient**2 * spread / n
+        curve = k * (1 - q) ** 2 + (n - k) * q**2
+        if curve > 0:
+            slope -= coefficient**2 * spread**2 / curve
+    return gap, slope, variance
+
+
+def score_limits(
+    statistic: Callable[[float], float],
+    value: float,
+    ends: tuple[float, float],
+    level: float = 0.95,
+) -> tuple[float, float] | None:
+    """All values between `ends` that the data do not contradict.
+
+    Args:
+        statistic: the score statistic of a value; falls as the value grows.
+        value: the estimate, held between the ends.
+        ends: the smallest and the largest value that can be.
+        level: coverage in (0, 1).
+
+    Returns:
+        The limits; None where the data contradict every possible value.
+    """
+    z = normal_quantile(level)
+    (least, at_least), (most, at_most) = ((end, statistic(end)) for end in ends)
+    if at_least < -z or at_most > z:
+        return None
+    low, high = least, most
+    if at_least > z:
+        low = _crossing(lambda at: statistic(at) - z, (least, at_least - z), (value, -z))
+    if at_most < -z:
+        high = _crossing(lambda at: statistic(at) + z, (value, z), (most, at_most + z))
+    return low, high
+
+
+def _crossing(
+    function: Callable[[float], float], start: tuple[float, float], end: tuple[float, float]
+) -> float:
+    """Where a function gets from above 0 at the start to below it at the end.
+
+    Regula falsi that halves the weight of an end that stays (the Illinois rule).
+    """
+    (left, at_left), (right, at_right) = start, end
+    at_left, at_right = min(at_left, 1e3), max(at_right, -1e3)  # they may be infinite
+    stayed = 0
+    while right - left > 1e-8:
+        middle = (left * at_right - right * at_left) / (at_right - at_left)
+        if not left < middle < right:
+            middle = (left + right) / 2
+        found = function(middle)
+        if abs(found) < 1e-7:
+            return middle
+        if found > 0:
+            left, at_left = middle, found
+            at_right, stayed = at_right / 2 if stayed == 1 else at_right, 1
+        else:
+            right, at_right = middle, found
+            at_left, stayed = at_left / 2 if stayed == -1 else at_left, -1
+    return (left + right) / 2
+
+
+def stratified(parts: Iterable[Part], n: int, level: float) -> tuple[float, float, float]:
+    """Mean over strata, with its limits from those of each stratum.
+
+    Args:
+        parts: each stratum's share of the sample (they add up to 1) and its mean.
+        n: size of the sample that the shares come from; they vary with it too.
+        level: coverage in (0, 1), that of the parts' limits too.
+
+    Returns:
+        The mean, its lower and its upper limit. One stratum gives its own limits.
+
+    Source: Zou & Donner 2008, Stat. Med. 27, 1693-1702 (MOVER).
+    """
+    parts = list(parts)
+    value = math.fsum(p.weight * p.value for p in parts)
+    between = math.fsum(p.weight * (p.value - value) ** 2 for p in parts) / n
+    between *= normal_quantile(level) ** 2
+    below = math.fsum((p.weight * (p.value - p.low)) ** 2 for p in parts) + between
+    above = math.fsum((p.weight * (p.high - p.value)) ** 2 for p in parts) + between
+    return value, value - math.sqrt(below), value + math.sqrt(above)
+
+
+def mover_ratio(top: Part, bottom: Part) -> tuple[float, float]:
+    """Limits of top / bottom, both with limits of their own; the weights do not count.
+
+    A ratio R is inside where the interval of top - R * bottom holds 0.
+
+    Raises:
+        ValueError: the lower limit of the bottom is not above 0.
+
+    Source: Donner & Zou 2012, Stat. Methods Med. Res. 21, 347-359.
+    """
+    if bottom.low <= 0:
+        raise ValueError("a ratio has no limits where its lower part may be 0")
+    low = -_upper_ratio(-top.value, top.value - top.low, bottom)
+    return low, _upper_ratio(top.value, top.high - top.value, bottom)
+
+
+def _upper_ratio(top: float, above: float, bottom: Part) -> float:
+    """The R at which top - R * bottom has 0 as its upper limit."""
+    # The upper limit reaches 0 at an R of the sign of `top + above`, and on either side of 0
+    # it is another limit of the bottom that counts.
+    reach = bottom.value - bottom.low if top + above > 0 else bottom.high - bottom.value
+    a, b, c = bottom.value**2 - reach**2, -2 * top * bottom.value, top**2 - above**2
+    root = math.sqrt(max(0.0, b * b - 4 * a * c))
+    return (-b + root) / (2 * a)
