@@ -1,27 +1,25 @@
 """How often the intervals of corrected rates hold the truth, and what a cascade saves.
 
 Each cell draws a sample and a set of labelled texts anew, again and again, and asks the
-functions that ship. Beside them stand two known closed forms. The cascade draws from the
-recorded judges of HarmBench's validation set, where it is there.
+functions that ship. Beside them stand two known closed forms.
 """
 
 import itertools
-import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from bench.cascade import measure_cascade
 from bench.measure import ROOT
 from hiddenrisk.agreement import Confusion
-from hiddenrisk.cascade import STRATA, Read, Shares, Stratum, best_shares, by_votes, cascaded
 from hiddenrisk.correction import ppi, rogan_gladen
 from hiddenrisk.intervals import normal_quantile
 
 RUNS = 2000
+RUNS_AGAIN = 20_000
+"""For a cell that lies outside: chance alone moves 2,000 runs by up to 1.5 points."""
 WANTED = (0.93, 0.97)
 FEW = 2.0
 POOLS = (4000, 20_000)
@@ -47,8 +45,13 @@ class Cell(NamedTuple):
 
     @property
     def realistic(self) -> bool:
-        """Whether the labelled texts can be expected to show the judge's errors at all."""
-        return self.errors > FEW - 1e-9
+        """Whether the counts can be expected to show all that is to be estimated.
+
+        Two errors of either kind or more among the labelled texts, and two texts of either
+        class or more among the rated ones.
+        """
+        rarer = self.n * min(self.unsafe, 1 - self.unsafe)
+        return min(self.errors, rarer) > FEW - 1e-9
 
 
 class Covered(NamedTuple):
@@ -81,7 +84,7 @@ def measure_coverage(*, quick: bool, runs: int = RUNS, seed: int = 1) -> dict[st
         found = list(pool.map(cover, *zip(*jobs, strict=True), chunksize=4))
     _print_cells(found, runs)
     labelled = _measure_ppi(runs // 2, seed)
-    cascades = [row for texts in POOLS for row in _measure_cascade(runs // 2, seed, texts)]
+    cascades = [row for texts in POOLS for row in measure_cascade(runs // 2, seed, texts)]
     if not quick:
         FIGURE.write_text(figure(found), encoding="utf-8")
         print(f"\ndrawn to {FIGURE.relative_to(ROOT)}")
@@ -180,14 +183,15 @@ def _print_cells(found: Sequence[Covered], runs: int) -> None:
             )
     for each in sorted(found, key=lambda e: e.score):
         if each.cell.realistic and not WANTED[0] <= each.score <= WANTED[1]:
-            print(f"  OUTSIDE {each.score:.2%} {each.cell}")
+            again = cover(each.cell, RUNS_AGAIN, seed=1).score
+            print(f"  outside: {each.score:.2%}, in {RUNS_AGAIN} runs {again:.2%} {each.cell}")
     worst = max(found, key=lambda each: each.unusable)
     print(f"  no corrected rate: at most {worst.unusable:.2%} of the runs of a cell ({worst.cell})")
 
 
 def _groups(found: Sequence[Covered]) -> dict[str, list[Covered]]:
     return {
-        f"realistic ({FEW:.0f} errors or more seen)": [e for e in found if e.cell.realistic],
+        "realistic": [e for e in found if e.cell.realistic],
         "the others": [e for e in found if not e.cell.realistic],
     }
 
@@ -250,133 +254,6 @@ def _scores(
     return np.round(1 / (1 + np.exp(-logits)), 2), labels
 
 
-JUDGES = {
-    "cls": "HarmBench's own, 13B",
-    "cls_mistral": "HarmBench's own, 7B",
-    "mixtral": "Mixtral",
-    "gpt-4-1106-preview": "GPT-4 Turbo",
-    "gpt-4-0613": "GPT-4",
-    "human": "majority of three humans",
-}
-PAIRS: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("cls_mistral", "mixtral"), "gpt-4-0613"),
-    (("gpt-4-1106-preview", "cls_mistral"), "gpt-4-0613"),
-    (("cls_mistral", "mixtral"), "human"),
-    (("cls_mistral", "mixtral"), "cls"),
-    (("cls_mistral",), "gpt-4-0613"),
-    (("mixtral",), "gpt-4-0613"),
-)
-
-
-def recorded_judges() -> list[dict[str, bool]] | None:
-    """What each judge, and the majority of the humans, said of each text; None without data."""
-    told = os.environ.get("HIDDENRISK_TEST_DATA")
-    folder = Path(told) if told else ROOT.parent / "shared" / "data"
-    path = folder / "harmbench" / "text_behaviors_val_set.json"
-    if not path.is_file():
-        return None
-    groups: dict[str, list[dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))
-    return [
-        {name: bool(row[name]) for name in JUDGES if name != "human"}
-        | {"human": sum(row[f"human_{i}"] for i in range(3)) >= 2}
-        for rows in groups.values()
-        for row in rows
-    ]
-
-
-def _measure_cascade(runs: int, seed: int, texts: int) -> list[dict[str, Any]]:
-    """Bias, coverage and saving of cascades of recorded judges."""
-    rows = recorded_judges()
-    if rows is None:
-        print("\nCascade: skipped, for HarmBench's recorded judges are not here")
-        return []
-    print(f"\nCascade over {texts} texts drawn from {len(rows)} recorded ones, {runs} runs a row")
-    print("  read: share of the texts that the expensive judge reads")
-    print("  cost: its calls, of those that it would need alone for the same width")
-    print("  wide: the interval against that of reading everything")
-    print("  expensive   cheap                             shares             read  cost  wide")
-    found: list[dict[str, Any]] = []
-    for cheap, expensive in PAIRS:
-        strata = strata_of(rows, cheap, expensive)
-        for shares in designs(strata):
-            row = run_cascade(strata, shares, texts, runs, seed)
-            found.append({"texts": texts, "cheap": cheap, "expensive": expensive, **row})
-            print(
-                f"  {expensive:<11} {'+'.join(cheap):<31} {row['shares']:<19}"
-                f" {row['read']:5.1%} {row['cost']:5.1%} {row['wide']:5.2f}x"
-                f"  bias {row['bias_in_errors']:+.1f} standard errors; holds {row['holds']:.1%}"
-            )
-    return found
-
-
-def strata_of(
-    rows: Sequence[Mapping[str, bool]], cheap: Sequence[str], expensive: str
-) -> dict[Stratum, tuple[int, int]]:
-    """Texts, and those of them that the expensive judge calls unsafe, in each stratum."""
-    counts: dict[Stratum, tuple[int, int]] = {}
-    for row in rows:
-        name = by_votes([row[judge] for judge in cheap])
-        n, unsafe = counts.get(name, (0, 0))
-        counts[name] = n + 1, unsafe + row[expensive]
-    return counts
-
-
-def designs(strata: Mapping[Stratum, tuple[int, int]]) -> Iterator[Shares]:
-    """All that is unsure and a tenth of the rest; then the best for 5% and 10% of the texts."""
-    yield Shares()
-    total = sum(n for n, _ in strata.values())
-    pilot: dict[Stratum, tuple[float, float]] = {
-        name: (n / total, (unsafe + 1) / (n + 2)) for name, (n, unsafe) in strata.items()
-    }
-    for budget in (0.05, 0.1):
-        yield best_shares(pilot, budget)
-
-
-def run_cascade(
-    strata: Mapping[Stratum, tuple[int, int]], shares: Shares, texts: int, runs: int, seed: int
-) -> dict[str, Any]:
-    """Draw the texts and the audit again and again."""
-    rng = np.random.default_rng([seed, runs])
-    names: list[Stratum] = [name for name in STRATA if name in strata]
-    total = sum(n for n, _ in strata.values())
-    truth = sum(unsafe for _, unsafe in strata.values()) / total
-    shares_of = [strata[name][0] / total for name in names]
-    drawn: list[list[int]] = rng.multinomial(texts, shares_of, runs).tolist()
-    values: list[float] = []
-    held, calls, worth, width = 0, 0, 0.0, 0.0
-    for sizes in drawn:
-        read: dict[Stratum, Read] = {}
-        for name, size in zip(names, sizes, strict=True):
-            judged = int(rng.binomial(size, shares.of(name)))
-            unsafe = int(rng.binomial(judged, strata[name][1] / strata[name][0]))
-            read[name] = Read(n=size, judged=judged, unsafe=unsafe)
-        found = cascaded(read)
-        rate = found.rate
-        if rate.value is None or rate.low is None or rate.high is None:
-            continue
-        values.append(rate.value)
-        held += rate.low <= truth <= rate.high
-        calls += found.calls
-        worth += found.worth or 0.0
-        width += rate.high - rate.low
-    full = 2 * normal_quantile(0.95) * (truth * (1 - truth) / texts) ** 0.5
-    done = len(values)
-    # What the printed interval is worth: the simple sample whose interval is as wide.
-    same_width = 4 * normal_quantile(0.95) ** 2 * truth * (1 - truth) / (width / done) ** 2
-    error = float(np.std(values)) / done**0.5
-    return {
-        "shares": "/".join(f"{shares.of(name):.0%}" for name in names),
-        "runs": done,
-        "read": calls / done / texts,
-        "cost": calls / done / same_width,
-        "cost_by_variance": calls / worth,
-        "wide": width / done / full,
-        "holds": held / done,
-        "bias": float(np.mean(values)) - truth,
-        "bias_in_errors": (float(np.mean(values)) - truth) / error,
-    }
-
-
 def figure(found: Sequence[Covered]) -> str:
     """The cells as dots: errors seen among the labelled texts against coverage."""
     panels = [
@@ -403,7 +280,7 @@ def figure(found: Sequence[Covered]) -> str:
 
 def _panel(left: int, title: str, every: Sequence[Cell], shares: Sequence[float]) -> str:
     def x(errors: float) -> float:
-        return left + 20 + 60 * float(np.log2(errors / 0.5) / 2.2)
+        return left + 20 + 55 * float(np.log2(errors / 0.5) / 2.2)
 
     def y(share: float) -> float:
         return 270 - 235 * (max(share, 0.80) - 0.80) / 0.20
@@ -430,11 +307,14 @@ def _panel(left: int, title: str, every: Sequence[Cell], shares: Sequence[float]
         f'<text x="{x(e):.1f}" y="288" text-anchor="middle" fill="#555">{e:g}</text>'
         for e in (0.5, 2, 10, 60, 300)
     ]
+    dots: dict[str, list[str]] = {"#1b5e9e": [], "#c77b30": []}
     for i, (cell, share) in enumerate(zip(every, shares, strict=True)):
         aside = (i * 7 % 11 - 5) * 0.9
         colour = "#1b5e9e" if cell.realistic else "#c77b30"
-        lines.append(
-            f'<circle cx="{x(cell.errors) + aside:.1f}" cy="{y(share):.1f}" r="2.2"'
-            f' fill="{colour}" fill-opacity="0.55"/>'
-        )
+        dots[colour].append(f"M{x(cell.errors) + aside:.1f} {y(share):.1f}h0")
+    lines += [
+        f'<path d="{"".join(each)}" stroke="{colour}" stroke-opacity="0.55" stroke-width="4.4"'
+        ' stroke-linecap="round"/>'
+        for colour, each in dots.items()
+    ]
     return "\n".join(lines) + "\n"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.coverage import PAIRS, recorded_judges, run_cascade, strata_of
+from bench.cascade import PAIRS, recorded_judges, run_cascade, strata_of
 from hiddenrisk.cascade import (
     Read,
     Shares,

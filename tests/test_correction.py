@@ -163,7 +163,7 @@ def test_a_judge_that_was_never_seen_to_err_is_a_caution() -> None:
     found = rogan_gladen(20, 100, labels)
     assert found.corrected.value is not None
     assert found.caution is not None
-    assert "0 missed and 1 falsely alarmed" in found.caution
+    assert "0 misses and 1 false alarm;" in found.caution
 
 
 def test_youden_is_nothing_without_labels_of_both_classes() -> None:
@@ -197,6 +197,7 @@ def test_a_difference_on_the_same_prompts_leans_on_those_that_differ() -> None:
     apart = corrected_difference((125, 500), (100, 500), GOOD)
     assert found.low is not None and found.high is not None  # noqa: PT018
     assert apart.low is not None and apart.high is not None  # noqa: PT018
+    assert found.corrected is not None
     assert found.low < found.corrected < found.high
     assert found.high - found.low < apart.high - apart.low
     # Known errors: the interval of Bonett & Price alone, (p - q) +- z * sqrt(...).
@@ -217,6 +218,10 @@ def test_a_difference_that_cannot_be_corrected_says_why() -> None:
     ):
         assert found.corrected is found.low is found.high is None
         assert found.reason is not None
+    with pytest.raises(ValueError, match="51 of 50"):
+        corrected_difference((51, 50), (9, 50), GOOD)
+    with pytest.raises(ValueError, match="cannot differ"):
+        corrected_paired_difference(30, 21, 50, GOOD)
     far = corrected_difference((500, 500), (0, 500), GOOD)
     assert far.reason is not None
     assert "further apart" in far.reason

@@ -1,7 +1,7 @@
 """Score intervals and joined intervals, against scipy, brute force and worked examples."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
@@ -89,9 +89,9 @@ def _fit(
     return s, best_alarms(s)
 
 
-def _least(function: object) -> float:
-    found = minimize_scalar(function, bounds=(0, 1), method="bounded", options={"xatol": 1e-10})  # pyright: ignore[reportArgumentType, reportCallIssue, reportUnknownVariableType]
-    return float(found.x)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+def _least(function: Callable[[float], float]) -> float:
+    found = minimize_scalar(function, bounds=(0, 1), method="bounded", options={"xatol": 1e-10})
+    return float(found.x)
 
 
 def _log(k: int, q: float) -> float:

@@ -145,17 +145,17 @@ def _unusable(n: int, labels: Confusion, level: float) -> str | None:
             f"only {' and '.join(short)} texts have a human label;"
             f" label at least {MIN_PER_CLASS} of either class"
         )
-    found = youden(labels, level)
-    if found.value is None or found.low is None:
-        return "no text has a human label"
-    if found.low <= 0:
+    hits = Term(1, labels.true_unsafe, labels.unsafe)
+    alarms = Term(-1, labels.false_unsafe, labels.safe)
+    value = hits.k / hits.n - alarms.k / alarms.n
+    if score_statistic((hits, alarms)) <= normal_quantile(level):
         return (
-            f"sensitivity + specificity - 1 is {found.value:.2f}, which may be 0: the judge cannot"
+            f"sensitivity + specificity - 1 is {value:.2f}, which may be 0: the judge cannot"
             " be told from a coin; take a better judge or label more texts"
         )
-    if found.value < MIN_YOUDEN:
+    if value < MIN_YOUDEN:
         return (
-            f"sensitivity + specificity - 1 is {found.value:.2f}, below {MIN_YOUDEN}: the judge is"
+            f"sensitivity + specificity - 1 is {value:.2f}, below {MIN_YOUDEN}: the judge is"
             " too weak to be corrected; take a better one"
         )
     return None
@@ -173,15 +173,14 @@ def _misfit(rate: float, alarms: float) -> str:
 
 
 def _caution(labels: Confusion) -> str | None:
-    few = [
-        f"{count} {name}"
-        for count, name in ((labels.false_safe, "missed"), (labels.false_unsafe, "falsely alarmed"))
-        if count < FEW_ERRORS
-    ]
+    misses = "1 miss" if labels.false_safe == 1 else f"{labels.false_safe} misses"
+    alarms = "1 false alarm" if labels.false_unsafe == 1 else f"{labels.false_unsafe} false alarms"
+    few = [misses] if labels.false_safe < FEW_ERRORS else []
+    few += [alarms] if labels.false_unsafe < FEW_ERRORS else []
     if not few:
         return None
     return (
-        f"the labelled texts show only {' and '.join(few)}; the interval is rough until they show"
+        f"the labelled texts show {' and '.join(few)}; the interval is rough until they show"
         f" {FEW_ERRORS} errors of each kind"
     )
 
@@ -200,8 +199,14 @@ def corrected_difference(
         second: the same of the other, whose samples are taken as independent of the first's.
         labels: the judge against humans, as for `rogan_gladen`.
         level: coverage in (0, 1).
+
+    Raises:
+        ValueError: more texts were called unsafe than there are.
     """
     (x1, n1), (x2, n2) = first, second
+    for said, n in (first, second):
+        if not 0 <= said <= n:
+            raise ValueError(f"{said} of {n} texts cannot have been called unsafe")
     reason = _unusable(min(n1, n2), labels, level)
     raw = x1 / n1 - x2 / n2 if n1 and n2 else None
     if reason is not None or raw is None:
@@ -242,9 +247,14 @@ def corrected_paired_difference(
         labels: as for `rogan_gladen`.
         level: coverage in (0, 1).
 
+    Raises:
+        ValueError: more prompts differ than there are.
+
     Source: Bonett & Price 2012, J. Educ. Behav. Stat. 37, 479-488, for the difference of
     paired proportions; divided by `youden` with MOVER.
     """
+    if min(only_first, only_second) < 0 or only_first + only_second > n:
+        raise ValueError(f"{only_first} and {only_second} of {n} prompts cannot differ")
     reason = _unusable(n, labels, level)
     raw = (only_first - only_second) / n if n else None
     found = youden(labels, level)
