@@ -105,7 +105,7 @@ def run_cascade(
     shares_of = [strata[name][0] / total for name in names]
     drawn: list[list[int]] = rng.multinomial(texts, shares_of, runs).tolist()
     values: list[float] = []
-    held, calls, worth, width = 0, 0, 0.0, 0.0
+    held, calls, width = 0, 0, 0.0
     for sizes in drawn:
         read: dict[Stratum, Read] = {}
         for name, size in zip(names, sizes, strict=True):
@@ -119,7 +119,6 @@ def run_cascade(
         values.append(rate.value)
         held += rate.low <= truth <= rate.high
         calls += found.calls
-        worth += found.worth or 0.0
         width += rate.high - rate.low
     full = 2 * normal_quantile(0.95) * (truth * (1 - truth) / texts) ** 0.5
     done = len(values)
@@ -131,7 +130,6 @@ def run_cascade(
         "runs": done,
         "read": calls / done / texts,
         "cost": calls / done / same_width,
-        "cost_by_variance": calls / worth,
         "wide": width / done / full,
         "holds": held / done,
         "bias": float(np.mean(values)) - truth,

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from hiddenrisk.intervals import Part, normal_quantile, stratified
+from hiddenrisk.intervals import normal_quantile, part_of, stratified
 from hiddenrisk.stats import NOTHING, wilson
 from hiddenrisk.types import Estimate
 
@@ -140,10 +140,7 @@ def cascaded(read: Mapping[Stratum, Read], level: float = 0.95) -> Cascaded:
     if reason is not None:
         saved = 1 - calls / n if n else None
         return Cascaded(rate=NOTHING, calls=calls, saved=saved, worth=None, reason=reason)
-    parts: list[Part] = []
-    for stratum in found.values():
-        mean = wilson(stratum.unsafe, stratum.judged, level)
-        parts.append(Part(stratum.n / n, mean.value or 0.0, mean.low or 0.0, mean.high or 0.0))
+    parts = [part_of(wilson(r.unsafe, r.judged, level), r.n / n) for r in found.values()]
     value, low, high = stratified(parts, n, level)
     rate = Estimate(value=value, low=max(0.0, low), high=min(1.0, high), n=n)
     return Cascaded(rate=rate, calls=calls, saved=1 - calls / n, worth=_worth(found, n))

@@ -19,6 +19,7 @@ from hiddenrisk.intervals import (
     Term,
     mover_ratio,
     normal_quantile,
+    part_of,
     score_limits,
     score_statistic,
     stratified,
@@ -263,8 +264,7 @@ def corrected_paired_difference(
     p, q = (only_first + 1) / (n + 2), (only_second + 1) / (n + 2)
     half = normal_quantile(level) * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
     top = Part(1, raw, min(raw, p - q - half), max(raw, p - q + half))
-    bottom = Part(1, found.value, found.low or 0.0, found.high or 1.0)
-    low, high = (min(1.0, max(-1.0, limit)) for limit in mover_ratio(top, bottom))
+    low, high = (min(1.0, max(-1.0, limit)) for limit in mover_ratio(top, part_of(found)))
     value = min(1.0, max(-1.0, raw / found.value))
     return Difference(raw=raw, corrected=value, low=low, high=high, caution=_caution(labels))
 
@@ -340,7 +340,7 @@ def _stratified(
     for score, label in zip(judge, human, strict=True):
         seen.setdefault(bisect_right(edges, score), []).append(label)
     parts = [
-        Part(totals[i] / len(everything), *_known(wilson(sum(labels), len(labels), level)))
+        part_of(wilson(sum(labels), len(labels), level), totals[i] / len(everything))
         for i, labels in seen.items()
     ]
     return stratified(parts, len(everything), level)
@@ -360,11 +360,6 @@ def _edges(everything: Sequence[float], judge: Sequence[float]) -> list[float]:
         if enough_before and sum(score >= start for score in judge) >= PER_STRATUM:
             kept.append(start)
     return kept
-
-
-def _known(estimate: Estimate) -> tuple[float, float, float]:
-    assert estimate.value is not None and estimate.low is not None and estimate.high is not None  # noqa: PT018, S101
-    return estimate.value, estimate.low, estimate.high
 
 
 def _tuned(
@@ -388,7 +383,8 @@ def _tuned(
     if more > 1:
         variance += power**2 * _covariance(judge_unlabelled, judge_unlabelled) / more
     if variance <= 0:
-        return value, *_known(wilson(math.fsum(human), n, level))[1:]
+        alone = part_of(wilson(math.fsum(human), n, level))
+        return value, alone.low, alone.high
     t = t_quantile(level, n - 2)
     half = t * math.sqrt(variance)
     return value, value - half, value + half
