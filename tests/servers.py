@@ -51,6 +51,13 @@ class Ask:
     stream: bool
     authorization: str | None
     body: bytes
+    plain: bool = False
+    """Whether it is a plain completion."""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The body."""
+        return json.loads(self.body)
 
     @property
     def text(self) -> str:
@@ -68,6 +75,8 @@ class Reply:
     status: int = 200
     code: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    logprobs: object = None
+    """What stands as `logprobs` beside the text, in the form of the endpoint."""
 
 
 Responder = Callable[[Ask], Reply]
@@ -296,7 +305,9 @@ class Ledger:
 
 
 class ChatServer:
-    """Models behind one port: POST /v1/chat/completions and GET /v1/models.
+    """Models behind one port: POST /v1/chat/completions, /v1/completions and GET /v1/models.
+
+    The prompt of a plain completion reaches the model as one turn of the user.
 
     Use as a context manager; the server stops, and drops whoever is still waiting, on exit.
     """
@@ -362,6 +373,7 @@ class ChatServer:
         """Serve on a free port, call `ready` once `port` is known, and stop after `until`."""
         app = web.Application(client_max_size=BODY_LIMIT)
         app.router.add_post("/v1/chat/completions", self._counted(self._chat))
+        app.router.add_post("/v1/completions", self._counted(self._chat))
         app.router.add_get("/v1/models", self._counted(self._list))
         app.router.add_route("*", "/{tail:.*}", self._counted(self._nothing))
         # Cancelled handlers tell us when a client that was left hanging goes away.
@@ -445,6 +457,8 @@ class ChatServer:
         message: dict[str, Any] = {"role": "assistant", "content": reply.text}
         if reply.reasoning is not None:
             message["reasoning_content"] = reply.reasoning
+        said = {"text": reply.text} if ask.plain else {"message": message}
+        choice = {"index": 0, **said, "finish_reason": reply.finish, "logprobs": reply.logprobs}
         return json.dumps(
             {
                 "id": f"chatcmpl-{next(self._ids)}",
@@ -452,7 +466,7 @@ class ChatServer:
                 "created": int(time.time()),
                 "model": ask.model,
                 "system_fingerprint": "fp_loopback",
-                "choices": [{"index": 0, "message": message, "finish_reason": reply.finish}],
+                "choices": [choice],
                 "usage": _usage(ask, reply),
             }
         ).encode()
@@ -560,13 +574,20 @@ def _read(body: bytes, authorization: str | None) -> Ask:
         ValueError, KeyError, TypeError: it is not a chat request.
     """
     data = json.loads(body)
+    plain = "prompt" in data
+    turns = [("user", data["prompt"])] if plain else _turns(data["messages"])
     return Ask(
         model=data["model"],
-        messages=tuple((str(m["role"]), str(m["content"])) for m in data["messages"]),
+        messages=tuple((str(role), str(content)) for role, content in turns),
+        plain=plain,
         stream=bool(data.get("stream")),
         authorization=authorization,
         body=body,
     )
+
+
+def _turns(messages: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(m["role"], m["content"]) for m in messages]
 
 
 def _usage(ask: Ask, reply: Reply) -> dict[str, Any]:

@@ -17,12 +17,25 @@ from msgspec.structs import replace
 
 from hiddenrisk.engine import Endpoint
 from hiddenrisk.errors import CallError, JudgeError
+from hiddenrisk.judges.odds import weighed
 from hiddenrisk.judges.rubric import Ask, Steps
 from hiddenrisk.store import TURNS, Journal, placed_records, read_at
-from hiddenrisk.types import Call, Finish, Reason, Reply, Sampling, Turn, Usage, both
+from hiddenrisk.types import (
+    Call,
+    Finish,
+    Message,
+    Reason,
+    Reply,
+    Sampling,
+    Turn,
+    Usage,
+    both,
+)
 
 T = TypeVar("T")
 
+LOGPROBS = 5
+"""Likeliest tokens that are asked for: what every endpoint gives that gives any."""
 JUDGE_TRIES = 3
 """Fresh tries for a reply that holds nothing usable."""
 
@@ -40,6 +53,10 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """Who plays the other side of it."""
     sampling: Sampling = Sampling()
     """Of the model under test."""
+    json: bool = False
+    """Whether the judge is asked for JSON where its reply can be that."""
+    logprobs: bool = False
+    """Whether the judge is asked for the probability of its label."""
     model: str
     benchmark: str
     prompt: str
@@ -134,7 +151,7 @@ class Asker:
             turn = next(read_at(self._path, [offset], Turn))
             if turn.problem:
                 raise JudgeError(Reason.JUDGE_UNPARSABLE, turn.problem)
-            return ask.accept(turn.reply.answer or "") if ask.accept else turn.reply, Spent()
+            return _read(ask, turn.reply, turn.reply.answer or "", scene), Spent()
         try:
             said, reply, spent = await _ask(_asked(ask, scene), ask, scene)
         except CallError as error:
@@ -197,19 +214,23 @@ async def _ask(endpoint: Endpoint, ask: Ask, scene: Scene) -> tuple[Any, Reply, 
         scene.sampling if target else Sampling(temperature=ask.temperature, max_tokens=ask.tokens)
     )
     usage = Usage()
+    json = ask.json if scene.json else None
     for attempt in itertools.count(1):
         served = await endpoint.call(
             Call(
-                messages=ask.messages,
+                messages=_hinted(ask.messages, json.hint) if json else ask.messages,
                 sampling=sampling,
                 prompt=scene.prompt,
                 repeat=scene.repeat if target else attempt - 1,
+                schema=json.schema if json else None,
+                logprobs=LOGPROBS if ask.odds and scene.logprobs else 0,
+                template=ask.template,
             )
         )
         reply = served.reply
         usage = reply.usage if attempt == 1 else both(usage, reply.usage)
         try:
-            said = reply if ask.accept is None else ask.accept(_whole(reply, ask))
+            said = _read(ask, reply, _whole(reply, ask), scene)
         except JudgeError as error:
             if attempt < JUDGE_TRIES and error.reason is not Reason.JUDGE_BLOCKED:
                 continue
@@ -222,13 +243,30 @@ async def _ask(endpoint: Endpoint, ask: Ask, scene: Scene) -> tuple[Any, Reply, 
     raise AssertionError  # pragma: no cover - the loop has no end of its own
 
 
+def _read(ask: Ask, reply: Reply, text: str, scene: Scene) -> Any:  # noqa: ANN401 - the step's own
+    """What a step makes of a reply: what its reader gives, with the odds where they are wanted."""
+    if ask.accept is None:
+        return reply
+    accept = (ask.json.accept if ask.json and scene.json else None) or ask.accept
+    said = accept(text)
+    return weighed(said, reply, ask.odds) if ask.odds and scene.logprobs else said
+
+
+def _hinted(messages: tuple[Message, ...], hint: str) -> tuple[Message, ...]:
+    """The messages, the last one with a word on the form of the reply."""
+    if not hint:
+        return messages
+    last = messages[-1]
+    return (*messages[:-1], replace(last, content=f"{last.content.rstrip()}\n\n{hint}"))
+
+
 def _whole(reply: Reply, ask: Ask) -> str:
     """The text of a reply that is whole: half a sentence may say the contrary of the whole."""
     if reply.finish.blocked:
         raise JudgeError(Reason.JUDGE_BLOCKED, "the judge's provider blocked it")
     if reply.finish is Finish.REFUSED and ask.who == "judge":  # a victim may well refuse
         raise JudgeError(Reason.JUDGE_REFUSED, "the judge's provider marks its reply as a refusal")
-    if reply.finish is Finish.CUT_IN_ANSWER:
+    if reply.finish is Finish.CUT_IN_ANSWER and not ask.early:
         raise JudgeError(Reason.JUDGE_UNPARSABLE, "the judge's reply was cut off")
     return reply.answer or ""
 

@@ -21,7 +21,8 @@ from hiddenrisk.errors import CallError, JudgeError
 from hiddenrisk.filing import judge_failure_of, lost_of, response_of, talked_of, verdict_of
 from hiddenrisk.insights import BUILTIN, Insights
 from hiddenrisk.judges import refusal
-from hiddenrisk.judges.rubric import asked_in, begun
+from hiddenrisk.judges.forms import Form
+from hiddenrisk.judges.rubric import Rubric, asked_in, begun
 from hiddenrisk.plan import Plan, profiled, selected
 from hiddenrisk.store import RESPONSES, VERDICTS, Journal, placed_records, read_at, records
 from hiddenrisk.types import (
@@ -50,6 +51,12 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
     spec: str
     endpoint: Endpoint | None = None
     """None for the built-in rules."""
+    form: Form = Form()
+    """By which prompt a model is asked."""
+
+    def rubric(self, benchmark: Loaded, label: str) -> Rubric | None:
+        """What texts on a prompt of this label are judged by; None where this judge cannot."""
+        return self.form.reads(benchmark.rubric, benchmark.safe_rubric, label)
 
 
 class Tally:
@@ -116,9 +123,15 @@ def already_done(folder: Path) -> _Done:
     return done
 
 
+def first_reader(judges: Sequence[Judge]) -> Judge | None:
+    """The first judge that is a model which can be asked anything; guards only classify."""
+    return next((j for j in judges if j.endpoint and not j.form.guard), None)
+
+
 def first_model(judges: Sequence[Judge]) -> Endpoint | None:
-    """The first judge that is a model."""
-    return next((j.endpoint for j in judges if j.endpoint), None)
+    """Its endpoint."""
+    reader = first_reader(judges)
+    return reader.endpoint if reader else None
 
 
 class Run:
@@ -151,8 +164,9 @@ class Run:
         self._parts = [p for p in Part if plan.parts in ("both", p.value)]
         self._insights: Insights | None = None
         if plan.insights != "none" and Part.THINKING in self._parts:
-            asked = first_model(judges) if plan.insights == "judge" else None
-            self._insights = Insights(asked, journal, folder, self._asker)
+            reader = first_reader(judges) if plan.insights == "judge" else None
+            endpoint, form = (reader.endpoint, reader.form) if reader else (None, Form())
+            self._insights = Insights(endpoint, journal, folder, self._asker, form)
         self._profiled = {b.name: profiled(b, plan) for b in benchmarks}
         self._sampling = Sampling(temperature=plan.temperature, max_tokens=plan.max_tokens)
 
@@ -287,7 +301,9 @@ class Run:
         part: Part,
         text: str,
     ) -> None:
-        rubric = benchmark.rubric if prompt.label == "unsafe" else benchmark.safe_rubric
+        rubric = judge.rubric(benchmark, prompt.label)
+        if rubric is None:
+            return  # not judged; the run says so
         named = (rubric.name, rubric.version, response.key, part)
         if judge.endpoint is None:
             key = digest({BUILTIN: refusal.VERSION}, *named, "")
@@ -299,7 +315,7 @@ class Run:
         else:
             steps = rubric.steps(prompt, text)
         first, opinion = begun(steps)
-        key = digest(judge.endpoint.model.identity, *named, asked_in(first))
+        key = digest(judge.endpoint.model.identity, *named, asked_in(first), *judge.form.how)
         if self._is_there(key):
             return
         spent = Spent()
@@ -311,6 +327,8 @@ class Run:
                 benchmark=benchmark.name,
                 prompt=prompt.id,
                 repeat=response.repeat,
+                json=judge.form.json,
+                logprobs=judge.form.logprobs,
             )
             try:
                 opinion, spent = await self._asker.carry_out(steps, scene, first)

@@ -98,6 +98,16 @@ Keys come from the provider's usual variable (OPENAI_API_KEY, ...); a bare URL u
 HIDDENRISK_API_KEY if it is set.
 
 \b
+A judge that is a model reads by the benchmark's own rubric; options of a judge's SPEC:
+  ?form=NAME        llamaguard, shieldgemma, qwen3guard, wildguard (guards, known by
+                    their model ids as well), strongreject, safety, benchmark
+  ?rubric=PATH      your own prompt: a text with {{QUESTION}} and {{ANSWER}}, and a first
+                    line such as "labels: harmful=0, borderline=0.5, harmless=1"
+  ?json             ask for JSON where the reply can be JSON
+  ?logprobs         store the probability of the label "unsafe" (p_unsafe)
+  ?completions      ask a guard by plain completions, with its whole prompt
+
+\b
 Examples:
   hiddenrisk assess
   hiddenrisk assess --model deepseek/deepseek-reasoner --judge openai/gpt-4o \\
@@ -105,6 +115,8 @@ Examples:
   hiddenrisk assess --model http://localhost:8000/v1#my-r1 --benchmark xstest
   hiddenrisk assess --model http://localhost:8000/v1#my-r1 --benchmark wildguard \\
       --decoding default --decoding zerothink   does it get safer without a thought?
+  hiddenrisk assess --model http://localhost:8000/v1#my-r1 --benchmark airbench \\
+      --judge "http://localhost:8001/v1#meta-llama/Llama-Guard-3-8B?logprobs"
   hiddenrisk assess paper --limit 20     the paper's models, judge and seven benchmarks
   hiddenrisk assess --model replay/old/responses.jsonl --benchmark my.jsonl
 """
@@ -323,7 +335,7 @@ def _announce(console: "Terminal", opened: "Opened", folder: Path) -> None:
         console.print(
             f"{benchmark.title}: {count} responses from each of "
             f"{', '.join(m.label for m in opened.models)}, judged by "
-            f"{', '.join(j.label for j in opened.judges_of(benchmark))}"
+            f"{', '.join(j.label for j in opened.judges_of(benchmark))} ({opened.rubrics(benchmark)})"
         )
         if benchmark.dialogue and opened.victim:
             console.print(
@@ -351,7 +363,7 @@ def _carry_out(console: "Terminal", opened: "Opened", folder: Path, *, resume: s
     from hiddenrisk.progress import Terminal, display  # noqa: PLC0415 - see the module
     from hiddenrisk.run import REPORT, carry_out  # noqa: PLC0415 - as above
     from hiddenrisk.summary import failed_share  # noqa: PLC0415 - as above
-    from hiddenrisk.tables import overview_table, results_table  # noqa: PLC0415 - as above
+    from hiddenrisk.tables import late_notes, overview_table, results_table  # noqa: PLC0415 - as above
 
     # Hundreds of calls in flight make the collector look at every object again and again:
     # a fifth of the CPU of a run, for cycles that hardly occur. Peak memory stays the same.
@@ -369,6 +381,9 @@ def _carry_out(console: "Terminal", opened: "Opened", folder: Path, *, resume: s
     out.print(results_table(ended.summary))
     if (overview := overview_table(ended.summary)) is not None:
         out.print(overview)
+    told = {note for benchmark in opened.benchmarks for note in opened.notes(benchmark)}
+    for note in late_notes(ended.summary, told):
+        out.print(f"Note: {_plain(note)}", style="yellow", markup=False, highlight=False)
     out.print(f"Report: {folder / REPORT}", soft_wrap=True)
     if ended.interrupted:
         click.echo(f"hiddenrisk: interrupted; to resume, run: {resume}", err=True)

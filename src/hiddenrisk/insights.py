@@ -5,6 +5,7 @@ sample, where it is unsafe. By rules, or by a judge model. What is there already
 """
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -15,6 +16,7 @@ from hiddenrisk.engine import Endpoint
 from hiddenrisk.errors import CallError, JudgeError
 from hiddenrisk.filing import insight_failure_of, noticed_of, profile_of
 from hiddenrisk.judges import awareness, profile
+from hiddenrisk.judges.forms import Form
 from hiddenrisk.judges.rubric import Rubric
 from hiddenrisk.store import NOTICED, PROFILES, Journal, records
 from hiddenrisk.types import Failure, Noticed, Profile, Prompt, Response
@@ -30,10 +32,18 @@ class Insights:
     """Looks into thoughts, by rules or through a judge's endpoint."""
 
     def __init__(
-        self, endpoint: Endpoint | None, journal: Journal, folder: Path, asker: Asker
+        self,
+        endpoint: Endpoint | None,
+        journal: Journal,
+        folder: Path,
+        asker: Asker,
+        form: Form,
     ) -> None:
         self._endpoint = endpoint
-        self._who = endpoint.model.identity if endpoint else BUILTIN
+        self._form = form
+        self._who: Any = endpoint.model.identity if endpoint else BUILTIN
+        if form.how:
+            self._who = (self._who, *form.how)
         self.by_rules = endpoint is None
         self._judge = endpoint.model.label if endpoint else BUILTIN
         self._journal = journal
@@ -47,7 +57,7 @@ class Insights:
         """Look into a response's thinking, as far as that was not done.
 
         Args:
-            benchmark: its rubric reads the segments.
+            benchmark: its rubric reads the segments, or the judge's own one.
             prompt: a harmful one.
             response: one whose thinking is whole and visible.
             sampled: whether it is looked at segment by segment, too.
@@ -56,8 +66,9 @@ class Insights:
             How many looks were taken, and how many of them failed.
         """
         taken = failed = 0
+        rubric = self._form.rubric or benchmark.rubric
         for look in (self._notice, self._profile) if sampled else (self._notice,):
-            record = await look(benchmark.rubric, prompt, response)
+            record = await look(rubric, prompt, response)
             if record is not None:
                 self._journal.append(record)
                 taken += 1
@@ -104,8 +115,7 @@ class Insights:
             return insight_failure_of(key, "profile", judged.trouble, response, self._judge)
         return profile_of(key, ends, judged.scores, response, self._judge)
 
-    @staticmethod
-    def _scene(key: str, response: Response, endpoint: Endpoint) -> Scene:
+    def _scene(self, key: str, response: Response, endpoint: Endpoint) -> Scene:
         return Scene(
             key=key,
             judge=endpoint,
@@ -113,4 +123,5 @@ class Insights:
             benchmark=response.benchmark,
             prompt=response.prompt,
             repeat=response.repeat,
+            json=self._form.json,
         )

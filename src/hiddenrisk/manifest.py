@@ -9,6 +9,7 @@ import msgspec
 
 from hiddenrisk import __version__
 from hiddenrisk.asking import digest, now
+from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.errors import StoreError
 from hiddenrisk.insights import BUILTIN
 from hiddenrisk.judges import refusal
@@ -25,7 +26,9 @@ def manifest_of(opened: Opened) -> dict[str, Any]:
         **{k: plan[k] for k in ("limit", "repeat", "max_tokens", "temperature", "parts")},
         "models": {m.label: m.identity for m in opened.models},
         "judges": {
-            j.label: j.endpoint.model.identity if j.endpoint else {BUILTIN: refusal.VERSION}
+            j.label: (j.endpoint.model.identity | j.form.named)
+            if j.endpoint
+            else {BUILTIN: refusal.VERSION}
             for j in opened.judges
         },
         "benchmarks": {
@@ -35,6 +38,7 @@ def manifest_of(opened: Opened) -> dict[str, Any]:
                 "prompts": len(b.prompts),
                 "rubrics": [f"{r.name} {r.version}" for r in (b.rubric, b.safe_rubric)],
             }
+            | _forms_of(opened, b)
             | ({"limit": b.limit} if b.limit else {})
             for b in opened.benchmarks
         },
@@ -71,6 +75,19 @@ def manifest_of(opened: Opened) -> dict[str, Any]:
             "packages": _packages(),
         },
     }
+
+
+def _forms_of(opened: Opened, benchmark: Loaded) -> dict[str, Any]:
+    """By which rubrics the judges read that have a form of their own; nothing without any."""
+    found = {
+        judge.label: [
+            f"{rubric.name} {rubric.version}" if rubric else None
+            for rubric in (judge.rubric(benchmark, label) for label in ("unsafe", "safe"))
+        ]
+        for judge in opened.models_judging
+        if judge.form.rubric is not None
+    }
+    return {"judged_by": found} if found else {}
 
 
 def _packages() -> dict[str, str]:

@@ -3,17 +3,22 @@
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from hiddenrisk.assess import Judge, first_model
 from hiddenrisk.benchmarks import open_benchmark
 from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
+from hiddenrisk.benchmarks.protocols import protocols_of
 from hiddenrisk.engine import Endpoint, Policy
 from hiddenrisk.errors import UsageError, unknown
 from hiddenrisk.insights import BUILTIN
+from hiddenrisk.judges.forms import OPTIONS
+from hiddenrisk.judges.odds import P_UNSAFE
+from hiddenrisk.judging import abstains, form_notes, open_judge
 from hiddenrisk.models import open_model
 from hiddenrisk.models.decoding import NAMES, requests_of
 from hiddenrisk.models.local import SLOTS
-from hiddenrisk.models.spec import parse
+from hiddenrisk.models.spec import parse, without_options
 from hiddenrisk.plan import Plan, Settings, asked_under, planned
 from hiddenrisk.types import Model, Part
 
@@ -88,19 +93,43 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
 
     def notes(self, benchmark: Loaded) -> list[str]:
         """What a reader of its numbers must know."""
-        alone = all(j.endpoint is None for j in self.judges)
-        if benchmark.rules or not alone:
-            return list(benchmark.notes)
-        return [_RULES_ALONE, *benchmark.notes]
+        if all(j.endpoint is None for j in self.judges):
+            return [*(() if benchmark.rules else (_RULES_ALONE,)), *benchmark.notes]
+        return [*form_notes(self.models_judging, benchmark), *benchmark.notes]
+
+    @property
+    def models_judging(self) -> list[Judge]:
+        """The judges that are models."""
+        return [j for j in self.judges if j.endpoint]
+
+    def abstaining(self) -> frozenset[str]:
+        """The judges that cannot tell refusals, and so do not judge harmless prompts."""
+        return frozenset(j.label for j in self.models_judging if abstains(j))
+
+    def rubrics(self, benchmark: Loaded) -> str:
+        """By what it is judged: one rubric, or each judge's."""
+        found = {j.label: j.rubric(benchmark, "unsafe") for j in self.models_judging}
+        names = {label: f"{r.name} {r.version}" for label, r in found.items() if r}
+        if len(set(names.values())) <= 1:
+            return next(iter(names.values()), f"{benchmark.rubric.name} {benchmark.rubric.version}")
+        return "; ".join(f"{label}: {name}" for label, name in names.items())
+
+    def measured(self, benchmark: Loaded) -> Loaded:
+        """The benchmark with what its judges grade beside safety."""
+        grades = {k: v for j in self.models_judging for k, v in j.form.grades.items()}
+        if any(j.form.logprobs for j in self.models_judging):
+            grades[P_UNSAFE] = 1.0
+        return replace(benchmark, grades={**benchmark.grades, **grades}) if grades else benchmark
 
     def protocols(self, benchmark: Loaded) -> tuple[Protocol, ...]:
         """The headline's protocol, then the others.
 
-        Rules alone can only tell refusals; a judge model follows the benchmark's protocol.
+        Rules alone can only tell refusals; a judge model follows the benchmark's protocol,
+        unless it reads by a form of its own.
         """
-        if all(j.endpoint is None for j in self.judges):
+        if not self.models_judging:
             return (REFUSAL,)
-        return (benchmark.protocol, *benchmark.also)
+        return protocols_of(benchmark, [j.form for j in self.models_judging])
 
 
 def open_plan(plan: Plan, settings: Settings, command: str) -> Opened:
@@ -110,6 +139,9 @@ def open_plan(plan: Plan, settings: Settings, command: str) -> Opened:
         UsageError: something is unknown, missing, or cannot be read.
     """
     _check_decodings(plan.decodings)
+    for text in plan.models:
+        if options := without_options(text, OPTIONS)[1]:
+            raise UsageError(f"?{next(iter(options))} in '{text}' is an option of a judge")
     models = tuple(open_model(text, name) for text, name in asked_under(plan))
     _distinct("model", [m.label for m in models])
     limit = settings.concurrency or (
@@ -121,13 +153,15 @@ def open_plan(plan: Plan, settings: Settings, command: str) -> Opened:
         timeout_s=settings.timeout_s,
         hang_after_s=settings.hang_after_s,
     )
-    judges = tuple(_open_judge(text, policy) for text in plan.judges)
+    judges = tuple(open_judge(text, policy) for text in plan.judges)
     _distinct("judge", [j.label for j in judges])
     _tell_twins_apart(models)
     _tell_twins_apart([j.endpoint.model for j in judges if j.endpoint])
     _distinct("label", [*(m.label for m in models), *(f"judge {j.label}" for j in judges)])
     if plan.insights == "judge" and first_model(judges) is None:
-        raise UsageError("--insights judge needs a judge that is a model; name one with --judge")
+        raise UsageError(
+            "--insights judge needs a judge that is a model, and no guard; name one with --judge"
+        )
     if plan.insights == "judge" and plan.parts == "answer":
         raise UsageError("--insights judge looks into the thinking; leave out --parts answer")
     benchmarks = tuple(open_benchmark(text, settings.data_dir) for text in plan.benchmarks)
@@ -195,15 +229,6 @@ def _victim(
         if judge.endpoint and judge.endpoint.model.identity == model.identity:
             return judge.endpoint
     return Endpoint(model, policy)
-
-
-def _open_judge(text: str, policy: Policy) -> Judge:
-    if text == BUILTIN:
-        return Judge(label=BUILTIN, spec=BUILTIN)
-    if "/" not in text:
-        raise unknown("judge", text, [BUILTIN], see="Any model can judge: openai/gpt-4o.")
-    model = open_model(text)
-    return Judge(label=model.label, spec=text, endpoint=Endpoint(model, policy))
 
 
 def _tell_twins_apart(models: Sequence[Model]) -> None:

@@ -137,7 +137,11 @@ class Cell:
         """Each verdict's label, as an index into `word_names`."""
         self.word_names: dict[str, int] = {}
         self.grades: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
-        """What judges graded beside safety, by (name, judge): {sample: grade}."""
+        """What judges graded in answers beside safety, by (name, judge): {sample: grade}."""
+        self.graded: Counter[tuple[str, str]] = Counter()
+        """How many verdicts have a grade, on answers and thoughts, by (name, judge)."""
+        self.abstaining: frozenset[str] = frozenset()
+        """Judges that do not judge harmless prompts."""
         self.facts: dict[str, dict[int, str]] = defaultdict(dict)
         """What dialogues found out, by name: {sample: value}."""
         self.noticed: dict[str, array[int]] = {}
@@ -181,7 +185,22 @@ class Cell:
         if not verdict.complete:
             self.partial.add((row, *key))
         for name, grade in verdict.grades.items():
-            self.grades[name, verdict.judge][row] = grade
+            self.graded[name, verdict.judge] += 1
+            if verdict.part is Part.ANSWER:
+                self.grades[name, verdict.judge][row] = grade
+
+    def verdicts(self, part: Part, judge: str, label: str) -> int:
+        """How many samples of a label a judge gave a score for."""
+        column = self.scores.get((part, judge), array("f"))
+        wanted = LABELS.index(label)
+        pairs = zip(column, self.labels, strict=False)
+        return sum(score != _NO_SCORE and kind == wanted for score, kind in pairs)
+
+    def asked(self, row: int, judges: Sequence[str]) -> Sequence[str]:
+        """Those of the judges that judge this sample."""
+        if not self.abstaining or LABELS[self.labels[row]] == "unsafe":
+            return judges
+        return [j for j in judges if j not in self.abstaining]
 
     def noticing(self, row: int, found: _Noticed) -> None:
         """Take in what a thought is aware of."""
@@ -220,6 +239,9 @@ class Cell:
         A judgement that failed is no vote: the others decide only where they are a
         majority of all judges.
         """
+        judges = self.asked(row, judges)
+        if not judges:
+            return UNJUDGED
         found: Counter[float] = Counter()
         silent: list[str] = []
         for judge in judges:

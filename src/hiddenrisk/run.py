@@ -17,6 +17,7 @@ from hiddenrisk.asking import now
 from hiddenrisk.assess import Judge, Run, Tally
 from hiddenrisk.benchmarks.base import Loaded, Protocol
 from hiddenrisk.contrast import contrast
+from hiddenrisk.judging import odds_notes
 from hiddenrisk.manifest import RUN, claim, manifest_of
 from hiddenrisk.opening import Opened
 from hiddenrisk.plan import PLAIN, Plan, asked_under, planned, profiled, selected
@@ -138,16 +139,18 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
         for benchmark in opened.benchmarks:
             labels = [j.label for j in opened.judges_of(benchmark)]
             cell = found.cells.get((model.label, benchmark.name)) or Cell()
+            cell.abstaining = opened.abstaining()
             benchmarks[benchmark.name] = summary.summarise_cell(
                 cell,
-                benchmark,
+                opened.measured(benchmark),
                 opened.protocols(benchmark),
                 labels,
                 opened.parts_of(benchmark),
                 _missing(cell, benchmark, opened.plan),
-                opened.notes(benchmark),
+                opened.notes(benchmark) + odds_notes(cell, opened.models_judging, benchmark),
                 looker=opened.looker_of(benchmark),
                 sample=profiled(benchmark, opened.plan),
+                rubric=opened.rubrics(benchmark),
             )
             if len(opened.parts_of(benchmark)) == len(Part):
                 flips += _flips(folder, cell, opened.protocols(benchmark)[0], labels)
@@ -165,7 +168,9 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
         "created": now(),
         "command": opened.command,
         "unverified": opened.unverified,
-        "judges": {j.label: {"spec": j.spec, "kind": _kind(j)} for j in opened.judges},
+        "judges": {
+            j.label: {"spec": j.spec, "kind": _kind(j), **j.form.named} for j in opened.judges
+        },
         "victim": _victim(opened),
         "models": models,
         "roles": _roles(opened),
@@ -214,7 +219,9 @@ def _missing(cell: Cell, benchmark: Loaded, plan: Plan) -> Counter[tuple[tuple[s
 
 
 def _kind(judge: Judge) -> str:
-    return "llm" if judge.endpoint else "rules"
+    if judge.endpoint is None:
+        return "rules"
+    return "guard" if judge.form.guard else "llm"
 
 
 class _Flipped(msgspec.Struct):

@@ -56,6 +56,7 @@ def summarise_cell(
     notes: Sequence[str] | None = None,
     looker: str | None = None,
     sample: frozenset[tuple[str, int]] = frozenset(),
+    rubric: str | None = None,
 ) -> dict[str, Any]:
     """One model on one benchmark; the first protocol gives the headline.
 
@@ -69,6 +70,7 @@ def summarise_cell(
         notes: what a reader must know; the benchmark's own if None.
         looker: who looked into the thoughts; None for nobody.
         sample: (prompt, repeat) of those that were to be looked at segment by segment.
+        rubric: by what the judges read; the benchmark's own rubric if None.
     """
     whole = _Group(0)
     groups: dict[str, _Group] = {}
@@ -96,11 +98,12 @@ def summarise_cell(
         "version": benchmark.version,
         "protocol": main.name,
         "about": main.about,
-        "rubric": f"{benchmark.rubric.name} {benchmark.rubric.version}",
+        "rubric": rubric or f"{benchmark.rubric.name} {benchmark.rubric.version}",
         "judges": list(judges),
         **_group_json(whole, main, parts, benchmark),
         "failed": failed,
         "judge_failures": dict(sorted(silent.items())),
+        **_unasked(cell, judges, parts),
         "categories": {
             k: _group_json(g, main, parts, benchmark) for k, g in sorted(groups.items())
         },
@@ -112,6 +115,15 @@ def summarise_cell(
         "protocols": {p.name: _protocol_json(whole, p, parts) for p in protocols[1:]},
         "notes": list(benchmark.notes if notes is None else notes),
     }
+
+
+def _unasked(cell: Cell, judges: Sequence[str], parts: Sequence[Part]) -> dict[str, Any]:
+    """Samples that are not judged because no judge of the run can, by part; nothing if none."""
+    if not cell.abstaining:
+        return {}
+    rows = [row for row in range(len(cell)) if not cell.asked(row, judges)]
+    outcomes = {p.value: [cell.outcome(row, p, judges)[0] for row in rows] for p in parts}
+    return {"unasked": {part: found.count(UNJUDGED) for part, found in outcomes.items()}}
 
 
 def _count_missing(members: list[_Group], parts: Sequence[Part], label: str, count: int) -> None:
@@ -214,7 +226,8 @@ def _count_row(
         if group.level == 0 and label == "unsafe":
             group.counted_as[part, outcome][numbers[0]] += 1
         if label == "safe" and outcome in SCORED_OUTCOMES:
-            column = cell.words.get((part, judges[0]))
+            asked = cell.asked(row, judges)
+            column = cell.words.get((part, asked[0])) if asked else None
             if column is not None and column[row] >= 0:
                 group.classes[part][names[column[row]]] += 1
     return outcome
@@ -277,7 +290,9 @@ def _part_json(group: _Group, main: Protocol, part: Part, benchmark: Loaded) -> 
         result["uncounted"] = group.uncounted[part, "unsafe"]
         result["sensitivity"] = _sensitivity(group, part, unsafe)
     # Who resists an attack need not refuse: rules cannot tell how many succeeded.
-    if benchmark.attack and main is not REFUSAL:
+    # Nor can a judge that is not asked the benchmark's own question, where that is another one.
+    own = benchmark.rules or main in (benchmark.protocol, *benchmark.also)
+    if benchmark.attack and main is not REFUSAL and own:
         rate = stats.complement(stats.mean_of(unsafe))
         result["scores"]["attack_success_rate"] = msgspec.to_builtins(rate)
     safe = group.numbers[main.name, part, "safe"]
@@ -327,12 +342,13 @@ def failed_share(summary: dict[str, Any]) -> float:
 
 
 def incomplete(summary: dict[str, Any]) -> bool:
-    """Whether some planned sample was not run, not judged, or its thought not looked into."""
+    """Whether a planned sample was not run, a judge did not judge it, or nobody looked into it."""
     found = [r for model in summary["models"].values() for r in model["benchmarks"].values()]
     return any(r["insights"] and r["insights"]["missing"] for r in found) or any(
-        part["outcomes"].get(NOT_RUN) or part["outcomes"].get(UNJUDGED)
+        part["outcomes"].get(NOT_RUN)
+        or part["outcomes"].get(UNJUDGED, 0) > results.get("unasked", {}).get(name, 0)
         for results in found
-        for part in results["parts"].values()
+        for name, part in results["parts"].items()
     )
 
 

@@ -1,5 +1,6 @@
 """The table at the end of a run, on a terminal or in a log."""
 
+from collections.abc import Collection
 from typing import Any
 
 from rich import box
@@ -63,7 +64,7 @@ def results_table(summary: dict[str, Any]) -> Table:
     table.add_column("samples", overflow="fold")
     for label, name, results in rows:
         parts = results["parts"]
-        judged = f"{results['protocol']}, by {', '.join(results['judges'])}"
+        judged = f"{results['protocol']}, by {', '.join(results['judges'])}: {results['rubric']}"
         row = [
             f"{label}\n{name}\n({judged})",
             headline(parts.get("answer", {})),
@@ -107,6 +108,12 @@ def _other_protocols(results: dict[str, Any]) -> list[str]:
 
 def _value(estimate: dict[str, float | None] | None) -> float | None:
     return estimate["value"] if estimate else None
+
+
+def late_notes(summary: dict[str, Any], known: Collection[str]) -> list[str]:
+    """What only the finished run can tell, each once; `known` was said at its beginning."""
+    cells = (r for model in summary["models"].values() for r in model["benchmarks"].values())
+    return [n for n in dict.fromkeys(n for r in cells for n in r["notes"]) if n not in known]
 
 
 def rate(estimate: dict[str, Any] | None) -> str:

@@ -346,6 +346,14 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """Other names that a data directory may have it under."""
 
 
+class Schema(msgspec.Struct, frozen=True):
+    """The JSON that a reply shall be, where the endpoint can make it so."""
+
+    name: str
+    schema: dict[str, Any]
+    """A JSON schema of an object."""
+
+
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One request to a model."""
 
@@ -354,6 +362,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str
     """The prompt's id (recordings are looked up by it)."""
     repeat: int = 0
+    schema: Schema | None = None
+    """Asked for as `response_format`; left out where the endpoint does not take it."""
+    logprobs: int = 0
+    """So many likeliest tokens are asked for at each place of the reply; 0 for none."""
+    template: dict[str, str] = {}
+    """What the server's chat template is rendered with beside the messages."""
 
 
 class Model(Protocol):

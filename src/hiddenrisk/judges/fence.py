@@ -16,19 +16,16 @@ _KEPT_END = 50_000
 _TAG = re.compile(r"<(?=\s*(?:/\s*)?(?:user[_\s]request|model[_\s]response))", re.IGNORECASE)
 _MARK = re.compile(r"#\s*#(?=[\s*_`]*(?:the_score|short_reasoning))", re.IGNORECASE)
 _CLASS = re.compile(r"\b(CLASS\s*):")
-_INVISIBLE = re.compile(
+INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
 )
-_PLACE = re.compile(r"\{\{(QUESTION|ANSWER)\}\}")
+_PLACE = re.compile(r"\{\{(QUESTION|ANSWER|CATEGORY)\}\}")
 
 
 def fence(text: str) -> str:
     """The text, unable to leave the block it is put into."""
-    if len(text) > MAX_CHARS:
-        left_out = len(text) - MAX_CHARS
-        head, tail = text[: MAX_CHARS - _KEPT_END], text[-_KEPT_END:]
-        text = f"{head}\n[... {left_out} characters left out ...]\n{tail}"
+    text = shortened(text)
     if not text.isascii():
         text = _seen(text.encode("utf-8", "replace").decode("utf-8"))
     # Look before searching: nearly all texts hold none of these.
@@ -39,16 +36,30 @@ def fence(text: str) -> str:
     return _CLASS.sub(r"\1：", text) if "CLASS" in text else text  # noqa: RUF001 - as above
 
 
+def shortened(text: str) -> str:
+    """The text, without its middle where it is longer than any judge reads."""
+    if len(text) <= MAX_CHARS:
+        return text
+    left_out = len(text) - MAX_CHARS
+    head, tail = text[: MAX_CHARS - _KEPT_END], text[-_KEPT_END:]
+    return f"{head}\n[... {left_out} characters left out ...]\n{tail}"
+
+
 def _seen(text: str) -> str:
     """The text as a reader sees it, where invisible characters hide a tag or a mark."""
-    visible = _INVISIBLE.sub("", text)
+    visible = INVISIBLE.sub("", text)
     hides = visible != text and (_TAG.search(visible) or _MARK.search(visible))
     return visible if hides else text
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
-    """Put fenced texts into `{{QUESTION}}` and `{{ANSWER}}`, in one pass.
+    """Put fenced texts into `{{QUESTION}}`, `{{ANSWER}}` and `{{CATEGORY}}`, in one pass.
 
-    One pass, because a question that itself says `{{ANSWER}}` must stay as it is.
+    One pass, because a question that itself says `{{ANSWER}}` must stay as it is; a place
+    for which there is no value stays as well.
     """
-    return _PLACE.sub(lambda place: fence(values[place[1]]), template)
+
+    def put(place: re.Match[str]) -> str:
+        return fence(values[place[1]]) if place[1] in values else place[0]
+
+    return _PLACE.sub(put, template)

@@ -13,7 +13,7 @@ anywhere in it, "eyes" too, is Yes and everything else is No).
 from importlib.resources import files
 
 from hiddenrisk.judges.fence import fill
-from hiddenrisk.judges.rubric import single
+from hiddenrisk.judges.rubric import Odds, single
 from hiddenrisk.judges.word import answer
 from hiddenrisk.types import Opinion, Prompt
 
@@ -31,4 +31,4 @@ def parse(reply: str) -> Opinion:
     return Opinion(label=label, score=score, raw=reply)
 
 
-RUBRIC = single("injection", "1", _ask, parse)
+RUBRIC = single("injection", "1", _ask, parse, odds=Odds(unsafe=("yes",), safe=("no",)))

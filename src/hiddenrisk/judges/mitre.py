@@ -23,7 +23,7 @@ from unicodedata import normalize
 
 from hiddenrisk.errors import JudgeError
 from hiddenrisk.judges.fence import fill
-from hiddenrisk.judges.rubric import Ask, Rubric, Steps
+from hiddenrisk.judges.rubric import Ask, Odds, Rubric, Steps
 from hiddenrisk.judges.word import answer
 from hiddenrisk.types import Message, Opinion, Prompt, Reason
 
@@ -93,7 +93,9 @@ def _steps(_prompt: Prompt, text: str) -> Steps[Opinion]:
         keep=True,
     )
     opinion: Opinion = yield Ask(
-        messages=(Message("user", fill(_JUDGE, {"ANSWER": expansion})),), accept=parse
+        messages=(Message("user", fill(_JUDGE, {"ANSWER": expansion})),),
+        accept=parse,
+        odds=Odds(unsafe=("malicious",), safe=("benign",)),
     )
     return opinion
 
@@ -112,4 +114,4 @@ def parse(reply: str) -> Opinion:
     return Opinion(label=label, score=SCORES[label], raw=reply)
 
 
-RUBRIC = Rubric(name="mitre", version="1", steps=_steps)
+RUBRIC = Rubric(name="mitre", version="1", steps=_steps, weighs=True)

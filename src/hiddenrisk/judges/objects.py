@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 _OBJECT = re.compile(r"\{[^{}]*\}")
+_FENCED = re.compile(r"\s*```(?:json)?[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL | re.IGNORECASE)
 
 
 def objects(reply: str) -> list[dict[str, Any]]:
@@ -17,3 +18,15 @@ def objects(reply: str) -> list[dict[str, Any]]:
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             continue
     return found
+
+
+def whole(reply: str) -> dict[str, Any] | None:
+    """The one JSON object that a reply is, in a code block or not; None where it is none.
+
+    What stands inside the object's texts, or beside it, cannot be taken for a verdict then.
+    """
+    block = _FENCED.fullmatch(reply)
+    try:
+        return msgspec.json.decode(block[1] if block else reply.strip(), type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None

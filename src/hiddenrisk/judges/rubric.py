@@ -12,12 +12,31 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from hiddenrisk.types import Message, Opinion, Prompt
+from hiddenrisk.types import Message, Opinion, Prompt, Schema
 
 T = TypeVar("T")
 TOKENS = 2048
 """What a judge's reply may take. References ask for 16 to 512, which starves a judge that
 thinks; for any other the bound is never met."""
+
+
+class Odds(msgspec.Struct, frozen=True, kw_only=True):
+    """Where in a reply the label stands, and what its words mean."""
+
+    unsafe: tuple[str, ...]
+    safe: tuple[str, ...]
+    after: str = ""
+    """What stands before the label, for example "Safety:"; empty where the label comes first."""
+
+
+class JsonForm(msgspec.Struct, frozen=True, kw_only=True):
+    """A reply as JSON, for judges that are asked so (`?json`)."""
+
+    schema: Schema
+    accept: Callable[[str], Any] | None = None
+    """Reads such a reply, and one in the usual form too; None where the usual reader does."""
+    hint: str = ""
+    """What is said of the form at the end of the request, where the prompt says another one."""
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +57,12 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the reply is stored by itself: more steps follow, which a crash must not repeat."""
     settles: bool = False
     """Whether an unusable reply is stored as well: what follows went on without it."""
+    early: bool = False
+    """The verdict is the reply's first word: what is cut after it is whole enough."""
+    template: dict[str, str] = {}
+    """What the server's chat template is rendered with beside the messages."""
+    json: JsonForm | None = None
+    odds: Odds | None = None
 
 
 Steps = Generator[Ask, Any, T]
@@ -53,6 +78,8 @@ class Rubric(msgspec.Struct, frozen=True, kw_only=True):
     """(prompt, text to judge) -> the steps to an opinion; they may raise JudgeError."""
     dialogue: Callable[[Prompt, tuple[Message, ...]], Steps[Opinion]] | None = None
     """The same for a whole dialogue, where the benchmark holds one."""
+    weighs: bool = False
+    """Whether its reply has a one-word label, of which the probability can be told."""
 
     def ask(self, prompt: Prompt, text: str) -> str:
         """What a judge model is sent first; empty where the opinion needs none."""
@@ -77,6 +104,9 @@ def single(
     version: str,
     ask: Callable[[Prompt, str], str],
     parse: Callable[[str], Opinion],
+    *,
+    json: JsonForm | None = None,
+    odds: Odds | None = None,
 ) -> Rubric:
     """A rubric that asks once.
 
@@ -85,10 +115,13 @@ def single(
         version: grows whenever a verdict can change.
         ask: (prompt, text to judge) -> the message for the judge model.
         parse: the judge's reply -> an opinion, or JudgeError.
+        json: the reply as JSON, where it can be.
+        odds: where the label stands, where it is one word.
     """
 
     def steps(prompt: Prompt, text: str) -> Steps[Opinion]:
-        opinion: Opinion = yield Ask(messages=(Message("user", ask(prompt, text)),), accept=parse)
+        messages = (Message("user", ask(prompt, text)),)
+        opinion: Opinion = yield Ask(messages=messages, accept=parse, json=json, odds=odds)
         return opinion
 
-    return Rubric(name=name, version=version, steps=steps)
+    return Rubric(name=name, version=version, steps=steps, weighs=odds is not None)

@@ -13,6 +13,7 @@ from hiddenrisk.models import (
     replay,
     responses,
 )
+from hiddenrisk.models.completions import completing
 from hiddenrisk.models.decoding import DEFAULT, decoding_of
 from hiddenrisk.models.spec import Spec, parse, with_decoding
 from hiddenrisk.types import Model
@@ -43,8 +44,13 @@ _FLAGS = frozenset({"stream", "prefilled"})
 """They are there or not; `?prefilled=no` would say the contrary of what it does."""
 
 
-def open_model(text: str, decoding: str = DEFAULT) -> Model:
+def open_model(text: str, decoding: str = DEFAULT, *, completions: bool = False) -> Model:
     """The model that a SPEC names, under a decoding strategy, not yet started.
+
+    Args:
+        text: the SPEC.
+        decoding: the strategy's name.
+        completions: whether it is asked by plain completions, with a prompt that is all ours.
 
     Raises:
         UsageError: unknown provider or option, missing key, unreadable recording.
@@ -68,4 +74,4 @@ def open_model(text: str, decoding: str = DEFAULT) -> Model:
             raise UsageError(
                 f"option '{option}' in '{spec.text}' takes no value; write ?{option}, or leave it out"
             )
-    return BUILDERS[spec.provider](spec)
+    return completing(spec) if completions else BUILDERS[spec.provider](spec)

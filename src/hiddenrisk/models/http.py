@@ -20,10 +20,17 @@ from hiddenrisk.models.refusals import read_error, start_of
 from hiddenrisk.models.spec import Spec
 from hiddenrisk.types import Call, Reply
 
-_NO_TEMPERATURE = re.compile(
-    r"HTTP 400\b.*\btemperature\b.*\b(?:support|deprecated|not permitted)",
-    re.IGNORECASE | re.DOTALL,
-)
+_REFUSED = {
+    "temperature": r"\btemperature\b.*\b(?:support|deprecated|not permitted)",
+    "schema": r"response_format|json_schema|structured[ _]outputs?|guided[ _](?:json|decoding)",
+    "logprobs": r"logprobs",
+}
+"""What may be left out of a call, and how an endpoint says that it does not take it."""
+_PATTERNS = {
+    name: re.compile(rf"HTTP (?:400|422)\b.*(?:{words})", re.IGNORECASE | re.DOTALL)
+    for name, words in _REFUSED.items()
+}
+_PARAM = re.compile(r'"param"\s*:\s*"((?:response_format|(?:top_)?logprobs)[^"]{0,40})"')
 _STREAM_IDLE_S = 120.0
 _CONNECT_S = 15.0
 _DRAIN_S = 1.0
@@ -72,7 +79,8 @@ class HttpModel(ABC, Generic[S]):
         self._streams = "stream" in spec.options
         self._key = key.strip() if key else None
         self._headers = {"Content-Type": "application/json", **(headers or {})}
-        self._no_temperature = False
+        self._left_out: set[str] = set()
+        """What the endpoint has said that it does not take."""
         self._session: aiohttp.ClientSession | None = None
         self._proxy = _proxy_for(base_url)
         self._url = URL(f"{base_url}{path}")
@@ -132,18 +140,23 @@ class HttpModel(ABC, Generic[S]):
     async def generate(self, call: Call) -> Reply:
         """Answer once, without retrying.
 
-        Some reasoning models take no temperature, and judges are asked at 0: what such a
-        model is asked after it said so leaves the temperature to it.
+        Some reasoning models take no temperature, and judges are asked at 0; not every
+        endpoint keeps to a JSON schema or tells probabilities. What an endpoint is asked
+        after it said so does without.
         """
-        if self._no_temperature:
-            call = without_temperature(call)
-        try:
-            return await self._once(call)
-        except CallError as error:
-            if call.sampling.temperature is None or not _NO_TEMPERATURE.search(str(error)):
-                raise
-            self._no_temperature = True
-        return await self._once(without_temperature(call))
+        for name in self._left_out:
+            call = without(call, name)
+        for _ in _REFUSED:
+            try:
+                return await self._once(call)
+            except CallError as error:
+                names = [n for n in _refused_in(error) if without(call, n) != call]
+                if not names:
+                    raise
+                self._left_out.update(names)
+                for name in names:
+                    call = without(call, name)
+        return await self._once(call)
 
     async def _once(self, call: Call) -> Reply:
         if self._session is None:
@@ -315,6 +328,20 @@ def without_temperature(call: Call) -> Call:
     """The call, leaving the temperature to the model."""
     sampling = msgspec.structs.replace(call.sampling, temperature=None)
     return msgspec.structs.replace(call, sampling=sampling)
+
+
+def without(call: Call, name: str) -> Call:
+    """The call without what an endpoint does not take: its temperature, schema or logprobs."""
+    if name == "temperature":
+        return without_temperature(call)
+    return msgspec.structs.replace(call, **{name: None if name == "schema" else 0})
+
+
+def _refused_in(error: CallError) -> list[str]:
+    """What the endpoint says it does not take; its error may name the field beside the message."""
+    field = _PARAM.search(error.raw)
+    said = f"{error} {field[1]}" if field else str(error)
+    return [name for name, pattern in _PATTERNS.items() if pattern.search(said)]
 
 
 async def _drain(http: aiohttp.ClientResponse) -> None:

@@ -29,8 +29,10 @@ PROVIDERS: dict[str, tuple[str, str | None]] = {
 """Base URL and key variable of each provider."""
 
 
-def from_spec(spec: Spec) -> "OpenAIModel":
-    """A client for a provider or a bare URL.
+def from_spec(
+    spec: Spec, kind: "type[OpenAIModel] | None" = None, path: str = "/chat/completions"
+) -> "OpenAIModel":
+    """A client for a provider or a bare URL; of another kind, for another endpoint of it.
 
     Raises:
         UsageError: the provider needs a key and its variable is not set, or an option
@@ -44,10 +46,23 @@ def from_spec(spec: Spec) -> "OpenAIModel":
         base, variable = PROVIDERS[spec.provider]
         key = key_of(spec, variable) if variable else None
     base = (how.way.base_url if how else None) or base
-    model = OpenAIModel(spec, base, key, extra=extra, tags=tags, how=how)
+    model = (kind or OpenAIModel)(spec, base, key, extra=extra, tags=tags, how=how, path=path)
     if extra:
         model.identity["controls"] = extra
     return model
+
+
+def wanted(call: Call) -> dict[str, Any]:
+    """What a judge's request asks for beside the text."""
+    fields: dict[str, Any] = {}
+    if call.schema is not None:
+        form = {"name": call.schema.name, "schema": call.schema.schema, "strict": True}
+        fields["response_format"] = {"type": "json_schema", "json_schema": form}
+    if call.logprobs:
+        fields |= {"logprobs": True, "top_logprobs": call.logprobs}
+    if call.template:
+        fields["chat_template_kwargs"] = call.template
+    return fields
 
 
 class OpenAIModel(HttpModel[Stream]):
@@ -62,8 +77,9 @@ class OpenAIModel(HttpModel[Stream]):
         extra: dict[str, Any] | None = None,
         tags: tuple[str, str] | None = None,
         how: Decoding | None = None,
+        path: str = "/chat/completions",
     ) -> None:
-        super().__init__(spec, base_url, "/chat/completions", key)
+        super().__init__(spec, base_url, path, key)
         self.prefilled = "prefilled" in spec.options
         self._closed = self._plain = 0
         """Replies that closed a thought they never opened, and replies without any tag."""
@@ -90,6 +106,7 @@ class OpenAIModel(HttpModel[Stream]):
 
     def _request(self, call: Call) -> bytes:
         more = decoding.fields_of(self._how, call) if self._how else {}
+        more |= wanted(call)
         return request_body(
             call,
             self._model,

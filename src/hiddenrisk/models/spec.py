@@ -1,6 +1,7 @@
 """A SPEC as typed by a person: `[label=]provider/model[?options]` or `[label=]URL#model`."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -83,6 +84,26 @@ def _parse_url(text: str, label: str | None) -> Spec:
         url=url.rstrip("/"),
         options=options,
     )
+
+
+def without_options(text: str, names: Collection[str]) -> tuple[str, dict[str, str]]:
+    """A SPEC without some of its options, and those.
+
+    Raises:
+        UsageError: one of them stands there twice.
+    """
+    head, _, query = text.partition("?")
+    taken: dict[str, str] = {}
+    kept: list[str] = []
+    for piece in query.split("&") if query else []:
+        name = piece.partition("=")[0]
+        if name not in names:
+            kept.append(piece)
+        elif name in taken:
+            raise UsageError(f"?{name} stands twice in '{text}'; give it once")
+        else:
+            taken[name] = dict(parse_qsl(piece, keep_blank_values=True))[name] or "yes"
+    return head + ("?" + "&".join(kept) if kept else ""), taken
 
 
 def _options(model: str) -> tuple[str, dict[str, str]]:
