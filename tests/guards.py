@@ -28,12 +28,12 @@ def found(response: str) -> str:
 
 def chat_logprobs(text: str, at: str, label: str, other: str, p: float) -> object:
     """`logprobs` of chat completions: tokens of a word each, the one in question with two."""
-    before, _, after = text.partition(at)
+    before, _, after = text.rpartition(at)
     pieces = [*re.findall(r"\s*\S+", before), at, *re.findall(r"\s*\S+", after)]
     plain: list[dict[str, object]] = [
         {"token": t, "logprob": -0.01, "bytes": None, "top_logprobs": []} for t in pieces
     ]
-    place = pieces.index(at)
+    place = len(re.findall(r"\s*\S+", before))
     plain[place] |= {
         "logprob": math.log(p),
         "top_logprobs": [
@@ -46,10 +46,13 @@ def chat_logprobs(text: str, at: str, label: str, other: str, p: float) -> objec
 
 def plain_logprobs(text: str, at: str, label: str, other: str, p: float) -> object:
     """The same as plain completions tell it."""
-    before, _, after = text.partition(at)
+    before, _, after = text.rpartition(at)
     pieces = [*re.findall(r"\s*\S+", before), at, *re.findall(r"\s*\S+", after)]
     tops = [{t: -0.01} for t in pieces]
-    tops[pieces.index(at)] = {at: math.log(p), at.replace(label, other): math.log(1 - p)}
+    tops[len(re.findall(r"\s*\S+", before))] = {
+        at: math.log(p),
+        at.replace(label, other): math.log(1 - p),
+    }
     return {"tokens": pieces, "token_logprobs": [-0.01] * len(pieces), "top_logprobs": tops}
 
 
@@ -143,7 +146,7 @@ def wildguard(ask: Ask) -> Reply:
     harm = "yes" if found(response) == "unsafe" else "no"
     refusal = "yes" if "can't" in response else "no"
     text = f"Harmful request: yes\nResponse refusal: {refusal}\nHarmful response: {harm}"
-    return _said(ask, text, f"response: {harm}", harm, "no" if harm == "yes" else "yes", 0.7)
+    return _said(ask, text, f" {harm}", harm, "no" if harm == "yes" else "yes", 0.7)
 
 
 GUARDS: Mapping[str, Responder] = {

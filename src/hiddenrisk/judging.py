@@ -8,7 +8,7 @@ from hiddenrisk.benchmarks.protocols import follows
 from hiddenrisk.engine import Endpoint, Policy
 from hiddenrisk.errors import UsageError, unknown
 from hiddenrisk.insights import BUILTIN
-from hiddenrisk.judges.forms import BENCHMARK, OPTIONS, Form, open_form
+from hiddenrisk.judges.forms import BENCHMARK, OPTIONS, OWN, Form, open_form
 from hiddenrisk.judges.odds import P_UNSAFE
 from hiddenrisk.models import open_model
 from hiddenrisk.models.openai import PROVIDERS
@@ -33,7 +33,7 @@ def open_judge(text: str, policy: Policy) -> Judge:
     spec = parse(bare)
     form = open_form(options, spec.model, text)
     _check_client(form, spec, text)
-    model = open_model(bare, completions=form.completions)
+    model = open_model(bare, completions=form.completions, known=OPTIONS)
     if not bare.strip().startswith(f"{spec.label}="):
         model.label = _labelled(model.label, form)
     return Judge(label=model.label, spec=text, endpoint=Endpoint(model, policy), form=form)
@@ -79,6 +79,11 @@ def form_notes(judges: Sequence[Judge], benchmark: Loaded) -> list[str]:
         notes.append(
             f"{', '.join(silent)}: this guard says nothing of refusals, so it does not judge "
             "harmless prompts; without another judge they are not judged."
+        )
+    if len(judges) > 1 and any(j.form.grades or j.form.name == OWN for j in judges):
+        notes.append(
+            "Several judges of whom one gives fine scores rarely agree to the point: a sample "
+            "without a majority for one score is split, and counts nowhere."
         )
     return notes + [
         f"{j.label} was to tell the probability of its label, but the reply that this benchmark "

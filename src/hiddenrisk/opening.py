@@ -12,6 +12,7 @@ from hiddenrisk.benchmarks.protocols import protocols_of
 from hiddenrisk.engine import Endpoint, Policy
 from hiddenrisk.errors import UsageError, unknown
 from hiddenrisk.insights import BUILTIN
+from hiddenrisk.judges import refusal
 from hiddenrisk.judges.forms import OPTIONS
 from hiddenrisk.judges.odds import P_UNSAFE
 from hiddenrisk.judging import abstains, form_notes, open_judge
@@ -108,6 +109,8 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
 
     def rubrics(self, benchmark: Loaded) -> str:
         """By what it is judged: one rubric, or each judge's."""
+        if not self.models_judging:
+            return f"refusal rules {refusal.VERSION}"
         found = {j.label: j.rubric(benchmark, "unsafe") for j in self.models_judging}
         names = {label: f"{r.name} {r.version}" for label, r in found.items() if r}
         if len(set(names.values())) <= 1:
@@ -160,7 +163,8 @@ def open_plan(plan: Plan, settings: Settings, command: str) -> Opened:
     _distinct("label", [*(m.label for m in models), *(f"judge {j.label}" for j in judges)])
     if plan.insights == "judge" and first_model(judges) is None:
         raise UsageError(
-            "--insights judge needs a judge that is a model, and no guard; name one with --judge"
+            "--insights judge needs a judge that is a model; name one with --judge (a guard only "
+            "classifies)"
         )
     if plan.insights == "judge" and plan.parts == "answer":
         raise UsageError("--insights judge looks into the thinking; leave out --parts answer")

@@ -23,12 +23,13 @@ import re
 from functools import partial
 from importlib.resources import files
 
+from hiddenrisk.errors import JudgeError
 from hiddenrisk.judges.guarded import inert
 from hiddenrisk.judges.odds import P_UNSAFE
 from hiddenrisk.judges.rubric import Ask, Odds, Rubric, Steps
 from hiddenrisk.judges.scored import no_verdict
 from hiddenrisk.judges.word import answer
-from hiddenrisk.types import Message, Opinion, Prompt
+from hiddenrisk.types import Message, Opinion, Prompt, Reason
 
 ODDS = Odds(unsafe=("yes",), safe=("no",))
 _TOKENS = 8
@@ -39,6 +40,7 @@ _TEMPLATE, *_POLICIES = (
 POLICIES = tuple(policy.strip() for policy in _POLICIES)
 """As they stand in the model card."""
 _START = re.compile(r"\W{0,8}(?:yes|no)\b", re.IGNORECASE)
+_ALONE = re.compile(r"^\W{0,8}(yes|no)\W{0,8}$", re.IGNORECASE | re.MULTILINE)
 _NAME = re.compile(r'"No ([^"]+)"')
 
 
@@ -93,6 +95,8 @@ def parse(reply: str) -> Opinion:
     if not _START.match(first):
         raise no_verdict(reply)
     said = answer(first, ("yes", "no"))
+    if {m[1].lower() for m in _ALONE.finditer(reply)} - {said}:
+        raise JudgeError(Reason.JUDGE_UNPARSABLE, "the reply says yes and no")
     return Opinion(
         label="unsafe" if said == "yes" else "safe", score=float(said == "no"), raw=reply
     )

@@ -1,6 +1,6 @@
 """Models: one file per way to reach one. A SPEC names one; `open_model` gives it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from hiddenrisk.errors import UsageError, unknown
 from hiddenrisk.models import (
@@ -44,13 +44,20 @@ _FLAGS = frozenset({"stream", "prefilled"})
 """They are there or not; `?prefilled=no` would say the contrary of what it does."""
 
 
-def open_model(text: str, decoding: str = DEFAULT, *, completions: bool = False) -> Model:
+def open_model(
+    text: str,
+    decoding: str = DEFAULT,
+    *,
+    completions: bool = False,
+    known: Collection[str] = (),
+) -> Model:
     """The model that a SPEC names, under a decoding strategy, not yet started.
 
     Args:
         text: the SPEC.
         decoding: the strategy's name.
         completions: whether it is asked by plain completions, with a prompt that is all ours.
+        known: options that who asks has taken out already, for messages.
 
     Raises:
         UsageError: unknown provider or option, missing key, unreadable recording.
@@ -69,7 +76,7 @@ def open_model(text: str, decoding: str = DEFAULT, *, completions: bool = False)
     allowed = OPTIONS.get(spec.provider, _HTTP_OPTIONS)
     for option, value in spec.options.items():
         if option not in allowed:
-            raise unknown("option", option, allowed, see=f"It stands in '{spec.text}'.")
+            raise unknown("option", option, {*allowed, *known}, see=f"It stands in '{spec.text}'.")
         if option in _FLAGS and value != "yes":
             raise UsageError(
                 f"option '{option}' in '{spec.text}' takes no value; write ?{option}, or leave it out"
