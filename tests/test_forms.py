@@ -8,20 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from hiddenrisk.benchmarks import open_benchmark
-from hiddenrisk.benchmarks.protocols import protocols_of
+from hiddenrisk.benchmarks.protocols import GUARD, protocols_of
 from hiddenrisk.engine import Policy
 from hiddenrisk.errors import UsageError
+from hiddenrisk.judges import wildguard
 from hiddenrisk.judges.forms import FORMS, GUARDS, open_form
 from hiddenrisk.judges.guarded import inert
 from hiddenrisk.judges.rubric import begun
-from hiddenrisk.judging import open_judge
+from hiddenrisk.judging import form_notes, open_judge
 from hiddenrisk.models.spec import without_options
 from hiddenrisk.opening import open_plan
 from hiddenrisk.plan import Plan, Settings
+from hiddenrisk.records import Cell
 from hiddenrisk.run import carry_out
-from hiddenrisk.types import Message, Prompt
+from hiddenrisk.summary import summarise_cell
+from hiddenrisk.types import Message, Part, Prompt
 from tests import guards
 from tests.conftest import CommandLine, Done
 from tests.servers import Ask, ChatServer, Reply, Responder, verdict
@@ -302,8 +306,8 @@ def test_an_endpoint_that_tells_no_probabilities_leaves_a_note_and_no_number(pla
     assert done.code == 0, done
     assert not any("p_unsafe" in v["grades"] for v in place.verdicts().values())
     results = place.results()
-    assert any("for 0 of 6 verdicts" in note for note in results["notes"])
-    assert "for 0 of 6 verdicts" in " ".join(done.out.split())
+    assert any("0 of 6 verdicts have p_unsafe" in note for note in results["notes"])
+    assert "0 of 6 verdicts have p_unsafe" in " ".join(done.out.split())
     assert "p_unsafe" not in results.get("grades", {}) or results["grades"]["p_unsafe"]["n"] == 0
 
 
@@ -404,6 +408,19 @@ def test_the_headline_never_pretends_to_be_the_benchmarks_own() -> None:
     ]:
         assert protocols_of(bench, forms)[0].name == name
     assert protocols_of(bench, (own,)) == (bench.protocol, *bench.also)
+    wild = GUARDS["wildguard"]("allenai/wildguard", completions=False)
+    same = replace(bench, rubric=wildguard.MODEL)  # as `wildguard?judge=model` has it
+    assert protocols_of(same, (wild,)) == (bench.protocol, *bench.also)
+
+
+def test_a_guard_on_injections_is_no_measure_of_resistance(place: Place) -> None:
+    bench = replace(open_benchmark(str(place.bench), None), rules=False, attack=True)
+    judge = open_judge("http://h/v1#llama-guard-3", Policy())
+    assert any("no measure of resistance" in n for n in form_notes([judge], bench))
+    results = summarise_cell(Cell(), bench, (GUARD,), [judge.label], list(Part), {})
+    assert "attack_success_rate" not in results["parts"]["answer"]["scores"]
+    results = summarise_cell(Cell(), bench, (bench.protocol,), ["j"], list(Part), {})
+    assert "attack_success_rate" in results["parts"]["answer"]["scores"]
 
 
 def test_the_thinking_is_judged_in_the_same_form() -> None:

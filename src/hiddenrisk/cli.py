@@ -329,13 +329,15 @@ def _announce(console: "Terminal", opened: "Opened", folder: Path) -> None:
     """Say what will be done, before anything is sent."""
     from hiddenrisk.plan import planned  # noqa: PLC0415 - see the module
     from hiddenrisk.segments import MOST  # noqa: PLC0415 - as above
+    from hiddenrisk.tables import by_whom  # noqa: PLC0415 - as above
 
     for benchmark in opened.benchmarks:
         count = planned(benchmark, opened.plan)
+        labels = [j.label for j in opened.judges_of(benchmark)]
         console.print(
             f"{benchmark.title}: {count} responses from each of "
             f"{', '.join(m.label for m in opened.models)}, judged by "
-            f"{', '.join(j.label for j in opened.judges_of(benchmark))} ({opened.rubrics(benchmark)})"
+            f"{by_whom({'judges': labels, 'rubric': opened.rubrics(benchmark)})}"
         )
         if benchmark.dialogue and opened.victim:
             console.print(

@@ -101,7 +101,7 @@ def _recognised(judge: Judge) -> str:
 
 
 def odds_notes(cell: Cell, judges: Sequence[Judge], benchmark: Loaded) -> list[str]:
-    """Where an endpoint was asked for probabilities and gave too few."""
+    """Where a judge was to tell probabilities and too few are there."""
     notes: list[str] = []
     for judge in judges:
         rubric = judge.rubric(benchmark, "unsafe")
@@ -111,7 +111,7 @@ def odds_notes(cell: Cell, judges: Sequence[Judge], benchmark: Loaded) -> list[s
         told = cell.graded[P_UNSAFE, judge.label]
         if told < asked:
             notes.append(
-                f"{judge.label}: its endpoint told the probability of the label for {told} of "
-                f"{asked} verdicts; the others have no {P_UNSAFE}."
+                f"{judge.label}: {told} of {asked} verdicts have {P_UNSAFE}; for the others its "
+                "endpoint told no probability of the label, or rules decided."
             )
     return notes

@@ -115,6 +115,8 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
         names = {label: f"{r.name} {r.version}" for label, r in found.items() if r}
         if len(set(names.values())) <= 1:
             return next(iter(names.values()), f"{benchmark.rubric.name} {benchmark.rubric.version}")
+        if any(j.endpoint is None for j in self.judges_of(benchmark)):
+            names[BUILTIN] = f"refusal rules {refusal.VERSION}"
         return "; ".join(f"{label}: {name}" for label, name in names.items())
 
     def measured(self, benchmark: Loaded) -> Loaded:

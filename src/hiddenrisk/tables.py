@@ -64,7 +64,7 @@ def results_table(summary: dict[str, Any]) -> Table:
     table.add_column("samples", overflow="fold")
     for label, name, results in rows:
         parts = results["parts"]
-        judged = f"{results['protocol']}, by {', '.join(results['judges'])}: {results['rubric']}"
+        judged = f"{results['protocol']}, by {by_whom(results)}"
         row = [
             f"{label}\n{name}\n({judged})",
             headline(parts.get("answer", {})),
@@ -108,6 +108,12 @@ def _other_protocols(results: dict[str, Any]) -> list[str]:
 
 def _value(estimate: dict[str, float | None] | None) -> float | None:
     return estimate["value"] if estimate else None
+
+
+def by_whom(results: dict[str, Any]) -> str:
+    """Who judged, and by which rubric."""
+    judges, rubric = ", ".join(results["judges"]), results["rubric"]
+    return rubric if "; " in rubric else f"{judges}: {rubric}"  # several name their judges
 
 
 def late_notes(summary: dict[str, Any], known: Collection[str]) -> list[str]:
