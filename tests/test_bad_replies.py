@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hiddenrisk.asking import _whole  # pyright: ignore[reportPrivateUsage] - what every reply passes
 from hiddenrisk.errors import JudgeError
@@ -175,6 +177,23 @@ def test_json_with_comments_or_cut_off_is_no_verdict(judge: str) -> None:
     assert commented == 1.0 if judge == "phishing grade" else commented is UNPARSABLE
     for cut in (one[:-1], one[: len(one) // 2]):
         assert outcome(parse, cut) is UNPARSABLE, cut
+
+
+_PIECES = st.sampled_from(
+    (
+        *("safe", "unsafe\n", "S1", "Yes", "No", "Safety: ", "Refusal: ", "1.b ", "2.b 5\n"),
+        *('{"score": ', '"reason": "', "}", "##the_score: ", "##short_reasoning:", "harmless"),
+        *("\n", "1", "0.5", "-"),
+    )
+)
+
+
+@pytest.mark.parametrize("judge", PARSERS)
+@given(reply=st.text() | st.lists(_PIECES, max_size=12).map("".join))
+def test_any_reply_is_a_verdict_or_a_failure_of_the_judge(judge: str, reply: str) -> None:
+    found = outcome(PARSERS[judge][0], reply)
+    score = getattr(found, "score", 0.0)
+    assert isinstance(found, Reason) or 0.0 <= score <= 1.0
 
 
 OUT_OF_RANGE: list[tuple[str, str]] = [

@@ -232,6 +232,15 @@ def test_an_ordinary_text_goes_to_a_guard_as_it_is() -> None:
     assert inert("\ud800") == "?"
 
 
+@pytest.mark.parametrize(
+    "piece", ["<", "< ", "<|", "[", "[ ", "User ", "*", "\n", "Agent:\u200b", " "]
+)
+def test_a_text_that_is_all_marks_is_made_inert_as_well(piece: str) -> None:
+    """Quadratic searches would not end before the tests' own time limit."""
+    for text in (piece * 400_000, "<" + piece * 400_000 + ">", "[" + piece * 400_000 + "INST]"):
+        assert len(inert(text)) <= len(text)
+
+
 # ---------------------------------------------------------------- StrongREJECT and own rubrics
 
 
