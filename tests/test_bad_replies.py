@@ -26,8 +26,8 @@ from hiddenrisk.judges import (
     wildguard,
     xstest,
 )
-from hiddenrisk.judges.rubric import begun
-from hiddenrisk.types import Finish, Message, Prompt, Reason, Reply, Visibility
+from hiddenrisk.judges.rubric import Ask, begun
+from hiddenrisk.types import BLOCKED, Finish, Message, Prompt, Reason, Reply, Visibility
 
 UNPARSABLE, REFUSED, OUT = (
     Reason.JUDGE_UNPARSABLE,
@@ -273,11 +273,17 @@ def _reply(text: str | None, finish: Finish) -> Reply:
 
 def test_a_cut_reply_is_unparsable_and_a_blocked_one_blocked_whatever_it_says() -> None:
     good = "##short_reasoning: x\n##the_score: 1"
-    assert outcome(lambda t: _whole(_reply(t, Finish.CUT_IN_ANSWER)), good) is UNPARSABLE
-    assert outcome(lambda t: _whole(_reply(t, Finish.BLOCKED)), good) is Reason.JUDGE_BLOCKED
-    assert _whole(_reply("Yes. Let", Finish.CUT_IN_ANSWER), early=True) == "Yes. Let"
+    ask = Ask(messages=())
+    early = Ask(messages=(), early=True)
+    assert outcome(lambda t: _whole(_reply(t, Finish.CUT_IN_ANSWER), ask), good) is UNPARSABLE
+    for finish in BLOCKED:
+        said = outcome(lambda t, f=finish: _whole(_reply(t, f), ask), good)
+        assert said is Reason.JUDGE_BLOCKED
+    marked = outcome(lambda t: _whole(_reply(t, Finish.REFUSED), ask), good)
+    assert marked is Reason.JUDGE_REFUSED
+    assert _whole(_reply("Yes. Let", Finish.CUT_IN_ANSWER), early) == "Yes. Let"
     cut = _reply(None, Finish.CUT_IN_THINKING)
-    assert outcome(lambda _: scored.parse(_whole(cut)), "") is UNPARSABLE
+    assert outcome(lambda _: scored.parse(_whole(cut, ask)), "") is UNPARSABLE
 
 
 def test_every_rubric_that_asks_a_model_has_its_parser_here() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from hiddenrisk.errors import CallError, UsageError
+from hiddenrisk.models.blocks import fields_of, items_of
 from hiddenrisk.models.http import payload
 from hiddenrisk.models.openai import PROVIDERS, OpenAIModel, from_spec
-from hiddenrisk.models.refusals import fields_of, items_of
 from hiddenrisk.models.spec import Spec
 from hiddenrisk.models.wire import read_completion
 from hiddenrisk.types import Call, Reply
