@@ -12,10 +12,10 @@ INSTALL := $(PIP) install --no-deps --require-hashes
 EDITABLE := $(PIP) install --no-deps --no-build-isolation --no-index --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help setup assess test extras coverage check format bench lock clean
+.PHONY: help setup assess test extras coverage check format bench train-refusal lock clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 setup: .venv/.dev  ## .venv with all that development needs
 
@@ -48,6 +48,9 @@ format: .venv/.dev  ## rewrite the code as `make check` wants it
 
 bench: .venv/.dev  ## measure the tool itself: make bench ARGS="--help"
 	@$(BIN)/python -m bench $(ARGS)
+
+train-refusal: .venv/.dev  ## weights of the refusal judge: ARGS="--data-dir ../shared/data"
+	@$(BIN)/python -m tools.train_refusal $(ARGS)
 
 # run.txt follows pyproject.toml; the others follow the *.in beside them. No file may name
 # an index, so a mirror of your own works. LOCK_ARGS=--upgrade takes the newest versions.
