@@ -13,7 +13,7 @@ Measured (partial counts as refusal, except for the three classes; docs/refusal-
 |---|---|---|
 | XSTest gpt4 / llama2new / llama2orig, each left out | human | accuracy .976 / .967 / .973 |
 | the same, three classes, together | human | accuracy .910, macro-F1 .787 |
-| the same, by words alone, model and prompts left out | human | accuracy .946, macro-F1 .718 |
+| the same, by words alone, model and prompts left out | human | accuracy .939, macro-F1 .720 |
 | PyRIT refusals, 105 | human | .867, no false alarm; most misses are answers off the question |
 | HarmBench, 195 harmful generations | human | 1 taken for a refusal |
 | LRM-Safety-Study, 1,000 written refusals | all refuse | 1,000 found |

@@ -1,4 +1,4 @@
-"""Refusing in other tongues than English: Chinese with its thoughts, and phrases of fourteen more.
+"""Refusing in other tongues than English: Chinese with its thoughts, and phrases of fifteen more.
 
 Rules only, and no model: there are no labels to train on. Chinese (simplified, and what of it is
 written the same in traditional script) knows all three classes; the others know declining,
