@@ -16,12 +16,15 @@ import msgspec
 
 from hiddenrisk.asking import Asker, Scene, Spent, digest
 from hiddenrisk.benchmarks.base import Loaded
+from hiddenrisk.cascade import Stratum
+from hiddenrisk.cascading import Cascade, stratum_of
 from hiddenrisk.engine import Endpoint, Policy, run_window
 from hiddenrisk.errors import CallError, JudgeError
 from hiddenrisk.filing import judge_failure_of, lost_of, response_of, talked_of, verdict_of
 from hiddenrisk.insights import BUILTIN, Insights
 from hiddenrisk.judges import refusal
 from hiddenrisk.judges.forms import Form
+from hiddenrisk.judges.odds import P_UNSAFE
 from hiddenrisk.judges.rubric import Rubric, asked_in, begun
 from hiddenrisk.plan import Plan, profiled, selected
 from hiddenrisk.store import RESPONSES, VERDICTS, Journal, placed_records, read_at, records
@@ -35,6 +38,7 @@ from hiddenrisk.types import (
     Opinion,
     Part,
     Prompt,
+    Reason,
     Reply,
     Response,
     Sampling,
@@ -42,6 +46,17 @@ from hiddenrisk.types import (
 )
 
 _JUDGED_ANSWERS = SCORED | {Finish.CUT_IN_ANSWER}
+NO_USE = frozenset(
+    {
+        Reason.JUDGE_REFUSED,
+        Reason.JUDGE_BLOCKED,
+        Reason.JUDGE_UNPARSABLE,
+        Reason.JUDGE_OUT_OF_RANGE,
+    }
+)
+"""Failures of a judge after which a fallback is asked: it answered, or its provider did for it,
+and there is no verdict in that. A request that failed is no such thing: it may work when the
+run is resumed."""
 
 
 class Judge(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +72,11 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
     def rubric(self, benchmark: Loaded, label: str) -> Rubric | None:
         """What texts on a prompt of this label are judged by; None where this judge cannot."""
         return self.form.reads(benchmark.rubric, benchmark.safe_rubric, label)
+
+    def judges(self, benchmark: Loaded, label: str) -> bool:
+        """Whether it has anything to say of texts on a prompt of this label."""
+        able = self.endpoint is not None or benchmark.rules
+        return able and self.rubric(benchmark, label) is not None
 
 
 class Tally:
@@ -87,6 +107,10 @@ class _Done(msgspec.Struct):
     """Those that have answered."""
     closed: Counter[str]
     """By model: responses that close a thought they never opened, less those without any tag."""
+    stood_in: dict[tuple[str, Part, str], str]
+    """(response, part, judge) -> the fallback whose verdict took that judge's place."""
+    strata: dict[tuple[str, Part], Stratum]
+    """What the cheap judge of a cascade made of (response, part)."""
 
 
 class _SeenResponse(msgspec.Struct):
@@ -99,16 +123,25 @@ class _SeenResponse(msgspec.Struct):
 class _SeenVerdict(msgspec.Struct):
     key: str
     judge: str
+    response: str
+    part: Part
+    score: float
+    grades: dict[str, float] = {}
     complete: bool = True
+    instead_of: str | None = None
 
 
-def already_done(folder: Path) -> _Done:
+def already_done(folder: Path, cheap: str | None = None) -> _Done:
     """Keys of the finished calls.
+
+    Args:
+        folder: the run directory.
+        cheap: label of the judge that reads first in a cascade.
 
     Raises:
         StoreError: a line of the record files is no record.
     """
-    done = _Done({}, set(), set(), set(), Counter())
+    done = _Done({}, set(), set(), set(), Counter(), {}, {})
     for offset, response in placed_records(folder / RESPONSES, _SeenResponse):
         done.responses[response.key] = offset
         done.models.add(response.model)
@@ -120,6 +153,12 @@ def already_done(folder: Path) -> _Done:
         if verdict.complete:
             done.verdicts.add(verdict.key)
         done.judges.add(verdict.judge)
+        if verdict.instead_of is not None:
+            seat = (verdict.response, verdict.part, verdict.instead_of)
+            done.stood_in[seat] = verdict.judge
+        if verdict.judge == cheap:
+            stratum = stratum_of(verdict.score, verdict.grades.get(P_UNSAFE))
+            done.strata[verdict.response, verdict.part] = stratum
     return done
 
 
@@ -148,8 +187,14 @@ class Run:
         folder: Path,
         tally: Tally,
         victim: Endpoint | None = None,
+        *,
+        fallbacks: Sequence[Judge] = (),
+        cheap: Judge | None = None,
     ) -> None:
         self._plan = plan
+        self._fallbacks = fallbacks
+        self._cheap = cheap
+        self._cascade = Cascade(label=cheap.label, audit=plan.audit) if cheap else None
         self._endpoints = [Endpoint(m, policy) for m in models]
         self._judges = judges
         self._benchmarks = benchmarks
@@ -157,7 +202,7 @@ class Run:
         self._journal = journal
         self._folder = folder
         self._tally = tally
-        self._done = already_done(folder)
+        self._done = already_done(folder, cheap.label if cheap else None)
         self._asker = Asker(journal, folder, self._count_turn)
         self._victim = victim
         self._checker = first_model(judges) or victim
@@ -180,7 +225,8 @@ class Run:
         async with AsyncExitStack() as stack:
             for endpoint in self._endpoints:
                 endpoint.worked_before = endpoint.model.label in self._done.models
-            judges = {j.label: j.endpoint for j in self._judges if j.endpoint}
+            asked = [*self._judges, *self._fallbacks, *([self._cheap] if self._cheap else [])]
+            judges = {j.label: j.endpoint for j in asked if j.endpoint}
             for label, endpoint in judges.items():
                 endpoint.worked_before = label in self._done.judges
             others = [*judges.values()]
@@ -224,10 +270,8 @@ class Run:
                 continue
             if part is Part.THINKING and response.visibility is Visibility.SUMMARISED:
                 continue  # a provider's words, not the model's thoughts
-            for judge in self._judges:
-                if judge.endpoint is None and not benchmark.rules and len(self._judges) > 1:
-                    continue
-                await self._judge(judge, benchmark, prompt, response, part, text)
+            if await self._reads_on(benchmark, prompt, response, part, text):
+                await self._by_the_jury(benchmark, prompt, response, part, text)
             if part is Part.THINKING and prompt.label == "unsafe":
                 await self._look_into(benchmark, prompt, response)
 
@@ -292,6 +336,44 @@ class Run:
         latency_s = time.monotonic() - start
         return talked_of(key, endpoint.model, benchmark, prompt, repeat, talk, latency_s)
 
+    async def _reads_on(
+        self, benchmark: Loaded, prompt: Prompt, response: Response, part: Part, text: str
+    ) -> bool:
+        """Have the cheap judge of a cascade, if there is one, read first; do the others read too?"""
+        if self._cheap is None or self._cascade is None:
+            return True
+        if self._cheap.endpoint is None and not benchmark.rules:
+            return True  # rules tell nothing here
+        await self._judge(self._cheap, benchmark, prompt, response, part, text)
+        stratum = self._done.strata.pop((response.key, part), "unsure")
+        return self._cascade.goes_on(response.key, stratum)
+
+    async def _by_the_jury(
+        self, benchmark: Loaded, prompt: Prompt, response: Response, part: Part, text: str
+    ) -> None:
+        """A verdict of each judge, or of the first fallback that gives one in its place.
+
+        A fallback takes one place at most, or it would have two votes.
+        """
+        taken = {self._done.stood_in.get((response.key, part, j.label)) for j in self._judges}
+        for judge in self._judges:
+            if judge.endpoint is None and not benchmark.rules and len(self._judges) > 1:
+                continue
+            if (response.key, part, judge.label) in self._done.stood_in:
+                self._tally.kept += 1
+                continue
+            reason = await self._judge(judge, benchmark, prompt, response, part, text)
+            for other in self._fallbacks:
+                if reason not in NO_USE:
+                    break
+                if other.label in taken or not other.judges(benchmark, prompt.label):
+                    continue
+                reason = await self._judge(
+                    other, benchmark, prompt, response, part, text, judge.label
+                )
+                if reason is None:
+                    taken.add(other.label)
+
     async def _judge(
         self,
         judge: Judge,
@@ -300,16 +382,21 @@ class Run:
         response: Response,
         part: Part,
         text: str,
-    ) -> None:
+        instead_of: str | None = None,
+    ) -> Reason | None:
+        """Have a judge's verdict on disk; or the reason why there is none."""
         rubric = judge.rubric(benchmark, prompt.label)
         if rubric is None:
-            return  # not judged; the run says so
+            return None  # not judged; the run says so
         named = (rubric.name, rubric.version, response.key, part)
+        if instead_of is not None:
+            named = (*named, "instead of", instead_of)
         if judge.endpoint is None:
             key = digest({BUILTIN: refusal.VERSION}, *named, "")
             if not self._is_there(key):
-                self._file(key, refusal.classify(text), Spent(), response, judge, part)
-            return
+                opinion = refusal.classify(text)
+                self._file(key, opinion, Spent(), response, judge, part, instead_of)
+            return None
         if rubric.dialogue and response.dialogue is not None:
             steps = rubric.dialogue(prompt, response.dialogue)
         else:
@@ -317,7 +404,7 @@ class Run:
         first, opinion = begun(steps)
         key = digest(judge.endpoint.model.identity, *named, asked_in(first), *judge.form.how)
         if self._is_there(key):
-            return
+            return None
         spent = Spent()
         if opinion is None:
             scene = Scene(
@@ -333,9 +420,11 @@ class Run:
             try:
                 opinion, spent = await self._asker.carry_out(steps, scene, first)
             except (CallError, JudgeError) as error:
-                self._fail(judge_failure_of(key, error, response, judge.label, part))
-                return
-        self._file(key, opinion, spent, response, judge, part)
+                failure = judge_failure_of(key, error, response, judge.label, part)
+                self._fail(failure)
+                return failure.reason
+        self._file(key, opinion, spent, response, judge, part, instead_of)
+        return None
 
     def _is_there(self, key: str) -> bool:
         there = key in self._done.verdicts
@@ -350,8 +439,13 @@ class Run:
         response: Response,
         judge: Judge,
         part: Part,
+        instead_of: str | None,
     ) -> None:
-        self._journal.append(verdict_of(key, opinion, spent, response, judge.label, part))
+        verdict = verdict_of(key, opinion, spent, response, judge.label, part, instead_of)
+        self._journal.append(verdict)
+        if judge is self._cheap:
+            stratum = stratum_of(opinion.score, opinion.grades.get(P_UNSAFE))
+            self._done.strata[response.key, part] = stratum
         if opinion.problem_reason is not None:
             trouble = JudgeError(opinion.problem_reason, opinion.problem)
             self._fail(judge_failure_of(key, trouble, response, judge.label, part))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from hiddenrisk import __version__, cli_data
+from hiddenrisk import __version__, cli_data, cli_labels
 from hiddenrisk.errors import HiddenRiskError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -77,10 +77,12 @@ def cli() -> None:
     hiddenrisk assess --help               models, judges and benchmarks, with examples
     hiddenrisk benchmarks                  what can be measured, by which protocols
     hiddenrisk data list                   which data are on this machine; pull, verify
+    hiddenrisk labels export RUN --to DIR  what the judges leave open, for people to label
     """  # noqa: D301 - \b keeps click from joining the lines
 
 
 cli.add_command(cli_data.data)
+cli.add_command(cli_labels.labels)
 
 _EXAMPLES = """
 \b
@@ -119,6 +121,10 @@ Examples:
       --judge "http://localhost:8001/v1#meta-llama/Llama-Guard-3-8B?logprobs"
   hiddenrisk assess paper --limit 20     the paper's models, judge and seven benchmarks
   hiddenrisk assess --model replay/old/responses.jsonl --benchmark my.jsonl
+  hiddenrisk assess --model openai/gpt-4o --benchmark airbench --jury any-unsafe \\
+      --judge openai/gpt-4o --judge anthropic/claude-sonnet-4-5 --fallback deepseek/deepseek-chat
+  hiddenrisk assess --model openai/gpt-4o --benchmark airbench --judge openai/gpt-4o \\
+      --cascade http://localhost:8000/v1#guard --audit 0.1     the dear judge reads a part
 """
 
 
@@ -152,6 +158,29 @@ class _Finite(click.FloatRange):
     multiple=True,
     metavar="SPEC",
     help="Who judges; `builtin` needs no model, several are a jury. [default: builtin]",
+)
+@click.option(
+    "--jury",
+    type=click.Choice(["majority", "any-unsafe"]),
+    help="How several judges decide: most of them, or one that finds it unsafe is enough. [default: majority]",
+)
+@click.option(
+    "--fallback",
+    "fallbacks",
+    multiple=True,
+    metavar="SPEC",
+    help="Judge that is asked where one refuses, is blocked or gives nothing usable; repeat for a chain.",
+)
+@click.option(
+    "--cascade",
+    metavar="SPEC",
+    help="Cheap judge that reads everything first; --judge reads where it is unsure, and an audit share of the rest.",
+)
+@click.option(
+    "--audit",
+    type=_Finite(0.0, 1.0, min_open=True),
+    metavar="SHARE",
+    help="Share of what the cheap judge is sure of that --judge reads all the same. [default: 0.1]",
 )
 @click.option(
     "--victim",
@@ -338,7 +367,13 @@ def _announce(console: "Terminal", opened: "Opened", folder: Path) -> None:
             f"{benchmark.title}: {count} responses from each of "
             f"{', '.join(m.label for m in opened.models)}, judged by "
             f"{by_whom({'judges': labels, 'rubric': opened.rubrics(benchmark)})}"
+            f"{_else(opened)}"
         )
+        if cascade := opened.cascade_of(benchmark):
+            console.print(
+                f"{benchmark.title}: {cascade.label} reads everything first; the others read where "
+                f"it is unsure, and {cascade.audit:.0%} of the rest"
+            )
         if benchmark.dialogue and opened.victim:
             console.print(
                 f"{benchmark.title}: each is a dialogue of up to 26 calls, with "
@@ -359,6 +394,11 @@ def _announce(console: "Terminal", opened: "Opened", folder: Path) -> None:
     for label, count in opened.costly.items():
         console.print(f"{label}: each response takes up to {count} requests, one after the other")
     console.print(f"{opened.samples} responses in all, into {folder}")
+
+
+def _else(opened: "Opened") -> str:
+    names = ", then ".join(j.label for j in opened.fallbacks)
+    return f" (where one gives no verdict: {names})" if names else ""
 
 
 def _carry_out(console: "Terminal", opened: "Opened", folder: Path, *, resume: str) -> int:

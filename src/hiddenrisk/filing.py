@@ -99,6 +99,7 @@ def verdict_of(
     response: Response,
     judge: str,
     part: Part,
+    instead_of: str | None = None,
 ) -> Verdict:
     """A judge's opinion, filed."""
     return Verdict(
@@ -121,6 +122,7 @@ def verdict_of(
         latency_s=round(spent.latency_s, 4),
         tries=spent.tries,
         at=now(),
+        instead_of=instead_of,
     )
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from hiddenrisk import __version__
 from hiddenrisk.asking import digest, now
+from hiddenrisk.assess import Judge
 from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.errors import StoreError
 from hiddenrisk.insights import BUILTIN
@@ -25,12 +26,7 @@ def manifest_of(opened: Opened) -> dict[str, Any]:
     identity = {
         **{k: plan[k] for k in ("limit", "repeat", "max_tokens", "temperature", "parts")},
         "models": {m.label: m.identity for m in opened.models},
-        "judges": {
-            j.label: (j.endpoint.model.identity | j.form.named)
-            if j.endpoint
-            else {BUILTIN: refusal.VERSION}
-            for j in opened.judges
-        },
+        "judges": {j.label: _identity(j) for j in opened.judges},
         "benchmarks": {
             b.name: {
                 "digest": b.digest,
@@ -43,6 +39,7 @@ def manifest_of(opened: Opened) -> dict[str, Any]:
             for b in opened.benchmarks
         },
         **({"victim": opened.victim.model.identity} if opened.victim else {}),
+        **({"cascade": _identity(opened.cheap)} if opened.cheap else {}),
     }
     return {
         "hiddenrisk": __version__,
@@ -88,6 +85,12 @@ def _forms_of(opened: Opened, benchmark: Loaded) -> dict[str, Any]:
         if judge.form.rubric is not None
     }
     return {"judged_by": found} if found else {}
+
+
+def _identity(judge: Judge) -> dict[str, Any]:
+    if judge.endpoint is None:
+        return {BUILTIN: refusal.VERSION}
+    return judge.endpoint.model.identity | judge.form.named
 
 
 def _packages() -> dict[str, str]:

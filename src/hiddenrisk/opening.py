@@ -9,6 +9,7 @@ from hiddenrisk.assess import Judge, first_model
 from hiddenrisk.benchmarks import open_benchmark
 from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
 from hiddenrisk.benchmarks.protocols import protocols_of
+from hiddenrisk.cascading import Cascade
 from hiddenrisk.engine import Endpoint, Policy
 from hiddenrisk.errors import UsageError, unknown
 from hiddenrisk.insights import BUILTIN
@@ -45,6 +46,10 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     command: str
     victim: Endpoint | None = None
     """Who plays the other side of dialogues."""
+    fallbacks: tuple[Judge, ...] = ()
+    """Who is asked where a judge gives no usable verdict, in this order."""
+    cheap: Judge | None = None
+    """Who reads first in a cascade."""
 
     @property
     def samples(self) -> int:
@@ -54,7 +59,8 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def leaves_machine(self) -> bool:
         """Whether a call goes to an endpoint that may cost money."""
-        asked = [*self.models, *(j.endpoint.model for j in self.judges if j.endpoint)]
+        judges = [*self.judges, *self.fallbacks, *([self.cheap] if self.cheap else [])]
+        asked = [*self.models, *(j.endpoint.model for j in judges if j.endpoint)]
         asked += [self.victim.model] if self.victim else []
         return not all(m.local for m in asked)
 
@@ -92,11 +98,26 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
         asked = [j for j in self.judges if j.endpoint]
         return list(self.judges) if benchmark.rules or not asked else asked
 
+    def cascade_of(self, benchmark: Loaded) -> Cascade | None:
+        """Who reads it first, and how much the others read of what that one is sure of.
+
+        Rules come first only where a refusal says something.
+        """
+        if self.cheap is None or (self.cheap.endpoint is None and not benchmark.rules):
+            return None
+        return Cascade(label=self.cheap.label, audit=self.plan.audit)
+
     def notes(self, benchmark: Loaded) -> list[str]:
         """What a reader of its numbers must know."""
         if all(j.endpoint is None for j in self.judges):
             return [*(() if benchmark.rules else (_RULES_ALONE,)), *benchmark.notes]
-        return [*form_notes(self.models_judging, benchmark), *benchmark.notes]
+        return [*form_notes([*self.models_judging, *self.deputies], benchmark), *benchmark.notes]
+
+    @property
+    def deputies(self) -> list[Judge]:
+        """The models that judge beside the jury: fallbacks, and the cheap one of a cascade."""
+        others = [*self.fallbacks, *([self.cheap] if self.cheap else [])]
+        return [j for j in others if j.endpoint]
 
     @property
     def models_judging(self) -> list[Judge]:
@@ -159,9 +180,12 @@ def open_plan(plan: Plan, settings: Settings, command: str) -> Opened:
         hang_after_s=settings.hang_after_s,
     )
     judges = tuple(open_judge(text, policy) for text in plan.judges)
-    _distinct("judge", [j.label for j in judges])
+    fallbacks = tuple(open_judge(text, policy) for text in plan.fallbacks)
+    cheap = open_judge(plan.cascade, policy) if plan.cascade else None
+    _distinct("judge", [j.label for j in (*judges, *fallbacks, *([cheap] if cheap else []))])
     _tell_twins_apart(models)
     _tell_twins_apart([j.endpoint.model for j in judges if j.endpoint])
+    _tell_cheap_apart(cheap, judges)
     _distinct("label", [*(m.label for m in models), *(f"judge {j.label}" for j in judges)])
     if plan.insights == "judge" and first_model(judges) is None:
         raise UsageError(
@@ -186,6 +210,8 @@ def open_plan(plan: Plan, settings: Settings, command: str) -> Opened:
         benchmarks=benchmarks,
         policy=policy,
         command=command,
+        fallbacks=fallbacks,
+        cheap=cheap,
         victim=_victim(plan, models, judges, benchmarks, policy),
     )
 
@@ -246,6 +272,14 @@ def _tell_twins_apart(models: Sequence[Model]) -> None:
     identities = [m.identity for m in models]
     for model in models:
         if identities.count(model.identity) > 1:
+            model.identity = {**model.identity, "label": model.label}
+
+
+def _tell_cheap_apart(cheap: Judge | None, judges: Sequence[Judge]) -> None:
+    """The same for a cheap judge that is one of the others by another name; theirs stay."""
+    if cheap is not None and cheap.endpoint is not None:
+        model = cheap.endpoint.model
+        if any(j.endpoint and j.endpoint.model.identity == model.identity for j in judges):
             model.identity = {**model.identity, "label": model.label}
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.errors import UsageError
+from hiddenrisk.jury import Rule
 from hiddenrisk.types import Prompt
 
 _MOST = 10**9
@@ -20,6 +21,7 @@ SHIPPED = ("paper",)
 """Plans that come with the package, by name."""
 PLAIN = "default"
 """The decoding strategy that is none."""
+AUDIT = 0.1
 DEFAULT_MODEL, DEFAULT_JUDGE, DEFAULT_BENCHMARK = "local/smollm2?think", "builtin", "starter"
 
 
@@ -38,6 +40,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     models: tuple[str, ...] = (DEFAULT_MODEL,)
     judges: tuple[str, ...] = (DEFAULT_JUDGE,)
+    jury: Rule = "majority"
+    """How several judges decide."""
+    fallbacks: tuple[str, ...] = ()
+    """Judges that are asked, in this order, where one gives no usable verdict."""
+    cascade: str | None = None
+    """A cheap judge that reads everything first; the others read where it is unsure."""
+    audit: float = AUDIT
+    """Share of what the cheap judge is sure of that the others read all the same."""
     benchmarks: tuple[str, ...] = (DEFAULT_BENCHMARK,)
     decodings: tuple[str, ...] = ()
     """Strategies under which every model is asked, each as a model of its own; "default" is
@@ -123,6 +133,13 @@ def check(fields: dict[str, Any], where: str = "the plan") -> Plan:
     for name in ("models", "judges", "benchmarks"):
         if not getattr(plan, name):
             raise UsageError(f"{where}: {name} is empty; name at least one")
+    if not 0 < plan.audit <= 1:
+        raise UsageError(
+            f"{where}: audit is {plan.audit:g}; it must be above 0 (what is never read twice tells "
+            "nothing of the cheap judge's errors) and at most 1"
+        )
+    if plan.audit != AUDIT and plan.cascade is None:
+        raise UsageError(f"{where}: audit needs a cascade; name its cheap judge with --cascade")
     for pair in plan.pairs:
         if (pair.distilled is None) == (pair.reasoning is None):
             raise UsageError(f"{where}: a pair has a base and either distilled or reasoning")

@@ -10,6 +10,10 @@ import msgspec
 
 from hiddenrisk import store
 from hiddenrisk.benchmarks.base import Protocol
+from hiddenrisk.cascade import Stratum
+from hiddenrisk.cascading import SHORT, Cascade, stratum_of
+from hiddenrisk.judges.odds import P_UNSAFE
+from hiddenrisk.jury import Rule, decided
 from hiddenrisk.types import SCORED, THOUGHT_THROUGH, Finish, Part, Reason, Usage, Visibility
 
 SEPARATOR = " > "
@@ -72,6 +76,14 @@ class _Verdict(msgspec.Struct):
     grades: dict[str, float] = {}
     complete: bool = True
     calls: int = 1
+    instead_of: str | None = None
+
+
+class _Label(msgspec.Struct):
+    response: str
+    part: Part
+    who: str
+    score: float | None
 
 
 class _Noticed(msgspec.Struct):
@@ -125,6 +137,12 @@ class Cell:
     """The samples of one model on one benchmark, in columns."""
 
     def __init__(self) -> None:
+        self.rule: Rule = "majority"
+        """How the judges decide."""
+        self.cascade: Cascade | None = None
+        """Who reads first, where not all is read by the judges."""
+        self.keys = array("Q")
+        """The first sixty bits of each response's key."""
         self.offsets = array("q")
         """Where the response stands in its file; -1 for a sample that has none."""
         self.finishes = array("b")
@@ -135,6 +153,12 @@ class Cell:
         self.scores: dict[tuple[Part, str], array[float]] = {}
         self.words: dict[tuple[Part, str], array[int]] = {}
         """Each verdict's label, as an index into `word_names`."""
+        self.odds: dict[tuple[Part, str], dict[int, float]] = defaultdict(dict)
+        """How probable a judge's endpoint makes its label "unsafe", where it tells: {sample: p}."""
+        self.stand_ins: dict[tuple[Part, str], dict[int, str]] = defaultdict(dict)
+        """Verdicts of a fallback in a judge's place: {sample: the fallback}."""
+        self.human: dict[Part, dict[int, float]] = {p: {} for p in Part}
+        """What most of the people who labelled a sample say: {sample: score}."""
         self.word_names: dict[str, int] = {}
         self.grades: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
         """What judges graded in answers beside safety, by (name, judge): {sample: grade}."""
@@ -162,6 +186,7 @@ class Cell:
     def add(self, record: _Response | _Failure, offset: int) -> int:
         """Take a sample in; gives its row."""
         self.offsets.append(offset)
+        self.keys.append(_short(record.key))
         got = isinstance(record, _Response)
         self.finishes.append(_FINISHES.index(record.finish) if got else 0)
         self.visibilities.append(_VISIBILITIES.index(record.visibility) if got else 0)
@@ -175,7 +200,14 @@ class Cell:
 
     def judged(self, row: int, verdict: _Verdict) -> None:
         """Take a verdict in."""
-        key = (verdict.part, verdict.judge)
+        seat = verdict.judge if verdict.instead_of is None else verdict.instead_of
+        key = (verdict.part, seat)
+        if verdict.instead_of is None:
+            self.stand_ins[key].pop(row, None)
+        elif self.own_word(row, *key) is not None:
+            return  # the judge found its word later, or was asked again
+        else:
+            self.stand_ins[key][row] = verdict.judge
         if key not in self.scores:
             self.scores[key] = array("f", [_NO_SCORE] * len(self))
             self.words[key] = array("b", [-1] * len(self))
@@ -185,9 +217,11 @@ class Cell:
         if not verdict.complete:
             self.partial.add((row, *key))
         for name, grade in verdict.grades.items():
-            self.graded[name, verdict.judge] += 1
+            self.graded[name, seat] += 1
             if verdict.part is Part.ANSWER:
-                self.grades[name, verdict.judge][row] = grade
+                self.grades[name, seat][row] = grade
+            if name == P_UNSAFE:
+                self.odds[verdict.part, seat][row] = grade
 
     def verdicts(self, part: Part, judge: str, label: str) -> int:
         """How many samples of a label a judge gave a score for."""
@@ -234,29 +268,70 @@ class Cell:
         return protocol.score(said)
 
     def score(self, row: int, part: Part, judges: Sequence[str]) -> float | str:
-        """The score that most of the judges gave a part, or the reason why there is none.
+        """What the judges say of a part, or else a person; or the reason why nobody does.
 
-        A judgement that failed is no vote: the others decide only where they are a
-        majority of all judges.
+        Where a cascade spared the judges a part, what the cheap one says.
+        """
+        said = self.jury_word(row, part, judges)
+        if isinstance(said, float):
+            return said
+        if said != UNJUDGED:
+            return self.human[part].get(row, said)
+        if self.cascade is None or self.stratum(row, part) is None or self.goes_on(row, part):
+            return said
+        word = self._vote(row, part, self.cascade.label)
+        return said if word is None else word
+
+    def jury_word(self, row: int, part: Part, judges: Sequence[str]) -> float | str:
+        """The score on which the judges settle by their rule, or why they settle on none.
+
+        A judgement that failed is no vote.
         """
         judges = self.asked(row, judges)
         if not judges:
             return UNJUDGED
-        found: Counter[float] = Counter()
-        silent: list[str] = []
-        for judge in judges:
-            column = self.scores.get((part, judge))
-            if column is not None and row < len(column) and column[row] != _NO_SCORE:
-                found[column[row]] += 1
-            else:
-                silent.append(judge)
-        for score, votes in found.most_common(1):
-            if 2 * votes > len(judges):
-                return score
-        if not silent:
+        votes = [self._vote(row, part, judge) for judge in judges]
+        said = decided(votes, self.rule, harmful=LABELS[self.labels[row]] == "unsafe")
+        if said is not None:
+            return said
+        if None not in votes:
             return SPLIT
+        silent = (judge for judge, vote in zip(judges, votes, strict=True) if vote is None)
         reasons = (self.problems[part, judge].get(row) for judge in silent)
         return next((r for r in reasons if r), UNJUDGED)
+
+    def _vote(self, row: int, part: Part, judge: str) -> float | None:
+        column = self.scores.get((part, judge))
+        if column is None or row >= len(column) or column[row] == _NO_SCORE:
+            return None
+        return column[row]
+
+    def own_word(self, row: int, part: Part, judge: str) -> float | None:
+        """A judge's own verdict, not that of a fallback in its place."""
+        return None if row in self.stand_ins[part, judge] else self._vote(row, part, judge)
+
+    def by_human(self, row: int, part: Part, judges: Sequence[str]) -> bool:
+        """Whether it is a person's label that counts."""
+        outcome, _ = self.outcome(row, part, judges)
+        settled = isinstance(self.jury_word(row, part, judges), float)
+        return row in self.human[part] and outcome in SCORED_OUTCOMES and not settled
+
+    def stratum(self, row: int, part: Part) -> Stratum | None:
+        """What the cheap judge of a cascade made of a part; None where it was not asked."""
+        if self.cascade is None:
+            return None
+        cheap = self.cascade.label
+        word = self._vote(row, part, cheap)
+        if word is None and row not in self.problems[part, cheap]:
+            return None
+        return stratum_of(word, self.odds[part, cheap].get(row))
+
+    def goes_on(self, row: int, part: Part) -> bool:
+        """Whether a cascade has the judges read a part too."""
+        stratum = self.stratum(row, part)
+        if self.cascade is None or stratum is None:
+            return True
+        return self.cascade.goes_on(f"{self.keys[row]:0{SHORT}x}", stratum)
 
     def troubled(self, row: int, parts: Sequence[Part], judges: Sequence[str]) -> list[str]:
         """The judges who failed on a sample, whether or not the others were enough."""
@@ -322,6 +397,7 @@ def read_records(folder: Path) -> Records:
     rows = _read_responses(folder, records)
     _read_turns(folder, records)
     _read_verdicts(folder, records, rows)
+    _read_labels(folder, rows)
     _read_insights(folder, rows)
     _read_failures(folder, records, rows)
     return records
@@ -332,7 +408,7 @@ _Rows = dict[int, tuple[Cell, int]]
 
 def _short(key: str) -> int:
     """Sixty bits of a key: enough to tell a million apart, at half the memory."""
-    return int(key[:15], 16)
+    return int(key[:SHORT], 16)
 
 
 def _read_responses(folder: Path, records: Records) -> _Rows:
@@ -366,6 +442,22 @@ def _read_verdicts(folder: Path, records: Records, rows: _Rows) -> None:
         if place is not None:
             place[0].judged(place[1], verdict)
         _count(records.usage["judge", verdict.judge], verdict.usage, verdict.calls)
+
+
+def _read_labels(folder: Path, rows: _Rows) -> None:
+    """What most people say of each text they labelled; nobody's word where they are even.
+
+    The last label of a person counts.
+    """
+    said: dict[tuple[str, Part], dict[str, float | None]] = defaultdict(dict)
+    for label in store.records(folder / store.LABELS, _Label):
+        said[label.response, label.part][label.who] = label.score
+    for (response, part), labels in said.items():
+        place = rows.get(_short(response))
+        votes = [score for score in labels.values() if score is not None]
+        score = decided(votes, "majority", harmful=True)
+        if place is not None and score is not None:
+            place[0].human[part][place[1]] = score
 
 
 def _read_insights(folder: Path, rows: _Rows) -> None:

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from hiddenrisk.judge_page import Agreement, Cascaded, Deputies, judged_by
+from hiddenrisk.types import Estimate
+
 if TYPE_CHECKING:  # loaded by the first `render`: `--help` should not wait for it
     from jinja2 import Environment
 
@@ -87,6 +90,10 @@ class PartSummary(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: dict[str, int] = {}
     scores: dict[str, Rate | None] = {}
     sensitivity: dict[str, WhatIf] = {}
+    agreement: dict[str, Agreement] = {}
+    cascade: Cascaded | None = None
+    fallbacks: dict[str, dict[str, int]] = {}
+    by_human: int = 0
 
 
 class Contrast(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,6 +161,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     about: str = ""
     rubric: str = ""
     judges: list[str] = []
+    jury: str = "majority"
     categories: dict[str, "Results"] = {}
     views: dict[str, dict[str, "Results"]] = {}
     """Other groupings than the categories: by axis, then by value."""
@@ -166,6 +174,20 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     """What dialogues found out: {name: {value: how often}}."""
     protocols: dict[str, dict[str, Rate | None]] = {}
     notes: list[str] = []
+
+    @property
+    def judged_by(self) -> str:
+        """Who gave the verdicts."""
+        parts = [p for p in self.parts.values() if p]
+        first = next((p.cascade.by for p in parts if p.cascade), None)
+        deputies = [Deputies(fallbacks=p.fallbacks, by_human=p.by_human) for p in parts]
+        return judged_by(self.judges, self.jury, first, deputies)
+
+    @property
+    def several(self) -> bool:
+        """Whether there is anything to say of how its judges got on."""
+        parts = [p for p in self.parts.values() if p]
+        return any(p.agreement or p.fallbacks or p.by_human or p.cascade for p in parts)
 
     @property
     def tells(self) -> bool:
@@ -266,7 +288,7 @@ def pct(value: float | None, digits: int = 0) -> str:
     return f"{abs(percent):.{digits}f}%"
 
 
-def span(rate: Rate | None, digits: int = 0) -> str:
+def span(rate: Rate | Estimate | None, digits: int = 0) -> str:
     """An interval such as "[54–62%]"; empty where there is none."""
     if rate is None or rate.low is None or rate.high is None:
         return ""

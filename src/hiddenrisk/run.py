@@ -67,6 +67,8 @@ def carry_out(
             folder,
             tally,
             opened.victim,
+            fallbacks=opened.fallbacks,
+            cheap=opened.cheap,
         )
         interrupted = asyncio.run(_until_stopped(run, display(tally), say))
         stopped = interrupted and tally.finished < tally.planned
@@ -140,6 +142,7 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
             labels = [j.label for j in opened.judges_of(benchmark)]
             cell = found.cells.get((model.label, benchmark.name)) or Cell()
             cell.abstaining = opened.abstaining()
+            cell.rule, cell.cascade = opened.plan.jury, opened.cascade_of(benchmark)
             benchmarks[benchmark.name] = summary.summarise_cell(
                 cell,
                 opened.measured(benchmark),
@@ -169,8 +172,11 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
         "command": opened.command,
         "unverified": opened.unverified,
         "judges": {
-            j.label: {"spec": j.spec, "kind": _kind(j), **j.form.named} for j in opened.judges
+            **{j.label: {"spec": j.spec, "kind": _kind(j), **j.form.named} for j in opened.judges},
+            **_others("fallback", opened.fallbacks),
+            **_others("cheap", [opened.cheap] if opened.cheap else []),
         },
+        "jury": opened.plan.jury,
         "victim": _victim(opened),
         "models": models,
         "roles": _roles(opened),
@@ -216,6 +222,13 @@ def _missing(cell: Cell, benchmark: Loaded, plan: Plan) -> Counter[tuple[tuple[s
         return Counter()
     wanted = Counter((prompt.category, prompt.label) for prompt, _ in selected(benchmark, plan))
     return wanted - cell.kinds()
+
+
+def _others(role: str, judges: Sequence[Judge]) -> dict[str, dict[str, Any]]:
+    """Judges that are not of the jury."""
+    return {
+        j.label: {"spec": j.spec, "kind": _kind(j), "role": role, **j.form.named} for j in judges
+    }
 
 
 def _kind(judge: Judge) -> str:

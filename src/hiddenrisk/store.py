@@ -19,22 +19,38 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from hiddenrisk.errors import StoreError
-from hiddenrisk.types import Failure, Noticed, Profile, Response, Turn, Verdict
+from hiddenrisk.types import (
+    Failure,
+    HumanLabel,
+    Noticed,
+    Profile,
+    Response,
+    Sheet,
+    Turn,
+    Verdict,
+)
 
-Record = Response | Verdict | Failure | Turn | Noticed | Profile
+Record = Response | Verdict | Failure | Turn | Noticed | Profile | HumanLabel | Sheet
 T = TypeVar("T")
 
 RESPONSES, VERDICTS, FAILURES = "responses.jsonl", "verdicts.jsonl", "failures.jsonl"
 TURNS, NOTICED, PROFILES = "turns.jsonl", "noticed.jsonl", "profiles.jsonl"
+LABELS, SHEETS = "labels.jsonl", "sheets.jsonl"
 _SYNC_EVERY_S = 1.0
 _CHUNK = 1 << 20
 
 
 class Journal:
-    """The record files of a run, open for appending by one process."""
+    """The record files of a run, open for appending by one process.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: the run directory.
+        labelling: whether it is people's labels that are written, rather than a run's records.
+    """
+
+    def __init__(self, folder: Path, *, labelling: bool = False) -> None:
         self._folder = folder
+        self._names = _LABEL_FILES if labelling else _FILES
         self._lock = FileLock(folder / ".lock")
         self._files: dict[type, int] = {}
         self._synced = time.monotonic()
@@ -49,7 +65,7 @@ class Journal:
         """
         try:
             self._lock.acquire(timeout=0)
-            for kind, name in _FILES.items():
+            for kind, name in self._names.items():
                 self._files[kind] = _open_for_append(self._folder / name)
         except Timeout as error:
             raise StoreError(
@@ -112,6 +128,7 @@ _FILES: dict[type, str] = {
     Response: RESPONSES, Verdict: VERDICTS, Failure: FAILURES, Turn: TURNS,
     Noticed: NOTICED, Profile: PROFILES,
 }  # fmt: skip
+_LABEL_FILES: dict[type, str] = {HumanLabel: LABELS, Sheet: SHEETS}
 
 
 def cannot_write(folder: Path, error: OSError) -> StoreError:

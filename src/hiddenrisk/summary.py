@@ -11,6 +11,7 @@ import msgspec
 from hiddenrisk import stats
 from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
 from hiddenrisk.contrast import contrast
+from hiddenrisk.judged import judged_json
 from hiddenrisk.records import (
     ABSENT,
     FAILED,
@@ -100,7 +101,8 @@ def summarise_cell(
         "about": main.about,
         "rubric": rubric or f"{benchmark.rubric.name} {benchmark.rubric.version}",
         "judges": list(judges),
-        **_group_json(whole, main, parts, benchmark),
+        "jury": cell.rule,
+        **_whole_json(cell, whole, main, parts, benchmark, judges),
         "failed": failed,
         "judge_failures": dict(sorted(silent.items())),
         **_unasked(cell, judges, parts),
@@ -124,6 +126,21 @@ def _unasked(cell: Cell, judges: Sequence[str], parts: Sequence[Part]) -> dict[s
     rows = [row for row in range(len(cell)) if not cell.asked(row, judges)]
     outcomes = {p.value: [cell.outcome(row, p, judges)[0] for row in rows] for p in parts}
     return {"unasked": {part: found.count(UNJUDGED) for part, found in outcomes.items()}}
+
+
+def _whole_json(
+    cell: Cell,
+    whole: _Group,
+    main: Protocol,
+    parts: Sequence[Part],
+    benchmark: Loaded,
+    judges: Sequence[str],
+) -> dict[str, Any]:
+    """The whole benchmark, with how its judges got on."""
+    result = _group_json(whole, main, parts, benchmark)
+    for part in parts:
+        result["parts"][part.value] |= judged_json(cell, part, judges, main)
+    return result
 
 
 def _count_missing(members: list[_Group], parts: Sequence[Part], label: str, count: int) -> None:

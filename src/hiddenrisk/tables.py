@@ -3,9 +3,11 @@
 from collections.abc import Collection
 from typing import Any
 
+import msgspec
 from rich import box
 from rich.table import Table
 
+from hiddenrisk.judge_page import Deputies, judged_by
 from hiddenrisk.records import SCORED_OUTCOMES
 from hiddenrisk.types import Finish
 
@@ -64,15 +66,65 @@ def results_table(summary: dict[str, Any]) -> Table:
     table.add_column("samples", overflow="fold")
     for label, name, results in rows:
         parts = results["parts"]
-        judged = f"{results['protocol']}, by {by_whom(results)}"
+        named = f"{results['protocol']}, {judged(results)}"
         row = [
-            f"{label}\n{name}\n({judged})",
+            f"{label}\n{name}\n({named})",
             headline(parts.get("answer", {})),
             headline(parts.get("thinking", {})),
             *((beside(results) or DASH,) if more else ()),
         ]
         table.add_row(*row, outcomes(results))
     return table
+
+
+def judged(results: dict[str, Any]) -> str:
+    """Who gave the verdicts of a benchmark; see `judge_page.judged_by`."""
+    parts: list[dict[str, Any]] = list(results["parts"].values())
+    first = next((p["cascade"]["by"] for p in parts if "cascade" in p), None)
+    return judged_by(
+        results["judges"],
+        results.get("jury", ""),
+        first,
+        [msgspec.convert(part, Deputies) for part in parts],
+        by_whom(results),
+    )
+
+
+def _cascades(results: dict[str, Any]) -> list[str]:
+    """What the judges would say of all, by the cascade; and what it saved."""
+    lines: list[str] = []
+    for name, part in results["parts"].items():
+        found = part.get("cascade")
+        if not found or not found["texts"]:
+            continue
+        said = rate(found) if found["value"] is not None else "no estimate"
+        cheap = found["cheap"]["value"]
+        alone = DASH if cheap is None else f"{cheap:.1%}"
+        lines.append(
+            f"{name} by cascade\n{said}\n{found['by']} alone {alone}\n"
+            f"{found['calls_saved']:,} of {found['texts']:,} calls\nsaved"
+        )
+    return lines
+
+
+def _agreements(results: dict[str, Any]) -> list[str]:
+    """How often the judges say the same of harmful prompts, or else of harmless ones."""
+    lines: list[str] = []
+    for name, part in results["parts"].items():
+        halves = part.get("agreement", {})
+        found = halves.get("unsafe") or halves.get("safe")
+        if found:
+            chance = _beyond_chance(found)
+            lines.append(f"judges agree ({name})\n{found['agreed']['value']:.1%}{chance}")
+    return lines
+
+
+def _beyond_chance(found: dict[str, Any]) -> str:
+    if "alpha" in found:
+        return "" if found["alpha"] is None else f", alpha {found['alpha']:.2f}"
+    (pair,) = found["pairs"].values()
+    kappa = pair["kappa"]["value"]
+    return "" if kappa is None else f", kappa {kappa:.2f}"
 
 
 def beside(results: dict[str, Any]) -> str:
@@ -95,6 +147,7 @@ def beside(results: dict[str, Any]) -> str:
     if told and told["funnel"]["unsafe_when_noticed"]["n"]:
         failing = rate(told["funnel"]["unsafe_when_noticed"])
         lines.append(f"unsafe though its\nthinking warned\n{failing}")
+    lines += [*_cascades(results), *_agreements(results)]
     lines += _other_protocols(results)
     return "\n".join(lines)
 

@@ -258,6 +258,53 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     latency_s: float = 0.0
     tries: int = 1
     at: str = ""
+    instead_of: str | None = None
+    """The judge that could give no verdict, where `judge` is a fallback and took its place."""
+
+
+class HumanLabel(msgspec.Struct, frozen=True, kw_only=True):
+    """A person's word on one part of one response."""
+
+    response: str
+    """The response's key."""
+    part: Part
+    label: str
+    """"safe" or "unsafe" on a harmful prompt, "refused" or "helped" on a harmless one, or
+    "unsure"."""
+    score: float | None
+    """The label as a judge's score (1 is safe, or refused); None where the person is unsure."""
+    who: str
+    sheet: str
+    """The label sheet, which says how the texts on it were drawn."""
+    drawn: Literal["disputed", "random", "all"]
+    probability: float
+    """Of each text that could be drawn to be on the sheet, in (0, 1]."""
+    at: str = ""
+
+
+class SheetItem(msgspec.Struct, frozen=True):
+    """A text on a label sheet."""
+
+    id: str
+    response: str
+    part: Part
+    prompt_label: Literal["safe", "unsafe"]
+
+
+class Sheet(msgspec.Struct, frozen=True, kw_only=True):
+    """A label sheet that was exported: what is on it, and how that was drawn."""
+
+    sheet: str
+    drawn: Literal["disputed", "random", "all"]
+    seed: int
+    of: int
+    """How many texts could have been drawn."""
+    probability: float
+    band: tuple[float, float] | None = None
+    """Probabilities of "unsafe" that counted as disputed."""
+    items: tuple[SheetItem, ...]
+    """In the order of the sheet."""
+    at: str = ""
 
 
 class Noticed(msgspec.Struct, frozen=True, kw_only=True):
