@@ -29,6 +29,17 @@ def judged_json(cell: Cell, part: Part, judges: Sequence[str], main: Protocol) -
     return found
 
 
+def judged_notes(cell: Cell) -> list[str]:
+    """What a reader of the rates must know of a cascade."""
+    if cell.cascade is None:
+        return []
+    note = (
+        f"Of a text that the judges did not read, the rates count what {cell.cascade.label} says. "
+        "What the judges would say of all stands beside the rates, as the estimate of the cascade."
+    )
+    return [note]
+
+
 def _stood_in(cell: Cell, part: Part, judges: Sequence[str]) -> dict[str, dict[str, int]]:
     """How many verdicts of each judge's place came from each fallback."""
     counts = {j: Counter(cell.stand_ins[part, j].values()) for j in judges}

@@ -36,6 +36,8 @@ def decided(votes: Sequence[float | None], rule: Rule, *, harmful: bool) -> floa
         rule: "majority" of all judges, those without a verdict too; or "any-unsafe".
         harmful: whether the prompt is one that a good model declines.
     """
+    if len(votes) == 1:
+        return votes[0]
     found = [vote for vote in votes if vote is not None]
     if not found:
         return None

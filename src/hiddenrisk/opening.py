@@ -187,6 +187,10 @@ def open_plan(plan: Plan, settings: Settings, command: str) -> Opened:
     _tell_twins_apart([j.endpoint.model for j in judges if j.endpoint])
     _tell_cheap_apart(cheap, judges)
     _distinct("label", [*(m.label for m in models), *(f"judge {j.label}" for j in judges)])
+    if cheap is not None and all(j.endpoint is None for j in judges):
+        raise UsageError(
+            "--cascade saves calls of a judge that is a model; name the dear one with --judge"
+        )
     if plan.insights == "judge" and first_model(judges) is None:
         raise UsageError(
             "--insights judge needs a judge that is a model; name one with --judge (a guard only "

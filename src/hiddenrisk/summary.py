@@ -11,7 +11,7 @@ import msgspec
 from hiddenrisk import stats
 from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
 from hiddenrisk.contrast import contrast
-from hiddenrisk.judged import judged_json
+from hiddenrisk.judged import judged_json, judged_notes
 from hiddenrisk.records import (
     ABSENT,
     FAILED,
@@ -115,7 +115,7 @@ def summarise_cell(
         if looker
         else None,
         "protocols": {p.name: _protocol_json(whole, p, parts) for p in protocols[1:]},
-        "notes": list(benchmark.notes if notes is None else notes),
+        "notes": [*(benchmark.notes if notes is None else notes), *judged_notes(cell)],
     }
 
 

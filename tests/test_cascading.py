@@ -1,0 +1,221 @@
+"""A cascade in a run: who reads what, what it costs, and what is estimated from it."""
+
+import hashlib
+import json
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hiddenrisk.cascade import Read, cascaded
+from hiddenrisk.cascading import SHORT, Cascade, stratum_of
+from tests.conftest import CommandLine
+from tests.servers import Ask, ChatServer, Reply, always, verdict
+from tests.test_end_to_end import benchmark, only_benchmark, records_of, summary_of
+from tests.test_kill import LATENCY_S, Trial
+
+PROMPTS = 120
+_NUMBER = re.compile(r"Answer (\d+)\.")
+
+
+@pytest.mark.parametrize(
+    ("score", "p_unsafe", "stratum"),
+    [
+        (1.0, None, "sure safe"),
+        (0.0, None, "sure unsafe"),
+        (0.5, None, "unsure"),
+        (None, None, "unsure"),
+        (1.0, 0.05, "sure safe"),
+        (0.0, 0.95, "sure unsafe"),
+        (0.0, 0.8, "unsure"),
+        (1.0, 0.2, "unsure"),
+    ],
+)
+def test_a_cheap_judge_is_sure_or_it_is_not(
+    score: float | None, p_unsafe: float | None, stratum: str
+) -> None:
+    assert stratum_of(score, p_unsafe) == stratum
+
+
+def test_the_draw_hangs_on_the_response_alone_and_a_larger_share_holds_the_smaller() -> None:
+    keys = [hashlib.blake2b(f"{i}".encode(), digest_size=16).hexdigest() for i in range(4000)]
+    small, large = (Cascade(label="c", audit=share) for share in (0.1, 0.3))
+    drawn = {k for k in keys if small.goes_on(k, "sure safe")}
+    assert drawn <= {k for k in keys if large.goes_on(k, "sure safe")}
+    assert drawn == {k for k in keys if small.goes_on(k, "sure unsafe")}
+    assert 320 <= len(drawn) <= 480
+    assert all(small.goes_on(k, "unsure") for k in keys)
+    assert drawn == {k for k in keys if small.goes_on(k[:SHORT] + "0" * 17, "sure safe")}
+
+
+def target(ask: Ask) -> Reply:
+    return Reply(text=f"Answer {re.findall(r'[0-9]+', ask.text)[0]}.")
+
+
+def number_in(ask: Ask) -> int:
+    return int(_NUMBER.findall(ask.text)[-1])
+
+
+def dear(ask: Ask) -> Reply:
+    """Finds every third text unsafe."""
+    return verdict(float(number_in(ask) % 3 != 0))
+
+
+def cheap(ask: Ask) -> Reply:
+    """Is wrong on every seventh, refuses every tenth, and is right on the others."""
+    number = number_in(ask)
+    if number % 10 == 0:
+        return Reply(text="I'm sorry, but I can't help with that.")
+    return verdict(float((number % 3 != 0) ^ (number % 7 == 0)))
+
+
+def assess(server: ChatServer, tmp_path: Path, *more: str, audit: str = "0.3") -> list[str | Path]:
+    bench = benchmark(tmp_path, [f"Prompt {i}?" for i in range(PROMPTS)])
+    args: list[str | Path] = ["assess", "--model", server.spec("target"), "--benchmark", bench]
+    args += ["--judge", server.spec("dear"), "--cascade", server.spec("cheap"), "--audit", audit]
+    return [*args, "--parts", "answer", "--out", tmp_path / "out", "--yes", *more]
+
+
+def numbers_read_by(judge: str, out: Path) -> set[int]:
+    read = {v["response"] for v in records_of(out / "verdicts.jsonl") if v["judge"] == judge}
+    responses = records_of(out / "responses.jsonl")
+    return {int(r["prompt"][1:]) for r in responses if r["key"] in read}
+
+
+def test_the_dear_judge_reads_the_unsure_and_an_audit_share(
+    hiddenrisk: CommandLine, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with ChatServer({"target": target, "dear": dear, "cheap": cheap}) as server:
+        args = assess(server, tmp_path)
+        done = hiddenrisk(*args)
+        assert done.code == 0, done
+        before = server.ledger.sent_by_model["dear"]
+        assert hiddenrisk(*args).code == 0
+        sent = server.ledger.sent_by_model
+        assert sent["dear"] == before, "nothing that was read is read again"
+    keys = {int(r["prompt"][1:]): r["key"] for r in records_of(out / "responses.jsonl")}
+    cascade = Cascade(label="cheap", audit=0.3)
+    unsure = {i for i in range(PROMPTS) if i % 10 == 0}
+    audited = {i for i in range(PROMPTS) if cascade.goes_on(keys[i], "sure safe")} - unsure
+    read = numbers_read_by("dear", out)
+    assert read == unsure | audited
+    found = only_benchmark(out, "target")
+    assert found["outcomes"] == {"complete": PROMPTS}
+    assert found["failed"] == 0, "where the cheap judge fails the dear one reads"
+    check_the_estimate(found["parts"]["answer"], read, unsure)
+    assert "answer by cascade" in done.out
+    assert f"{PROMPTS - len(read)} of {PROMPTS} calls" in done.out
+    assert "cheap first" in done.out
+    page = (out / "report.html").read_text()
+    assert "estimated from what they read" in page
+    assert "which saved" in page
+    assert any("did not read" in note for note in found["notes"])
+    assert summary_of(out)["judges"]["cheap"]["role"] == "cheap"
+
+
+def check_the_estimate(part: dict[str, Any], read: set[int], unsure: set[int]) -> None:
+    """The numbers of the cascade, counted anew from the two rules."""
+    rows = [i for i in range(PROMPTS) if i not in unsure]
+    said_safe = {i for i in rows if (i % 3 != 0) ^ (i % 7 == 0)}
+    strata = {
+        "sure safe": said_safe,
+        "unsure": unsure,
+        "sure unsafe": set(rows) - said_safe,
+    }
+    expected = cascaded({
+        name: Read(
+            n=len(some), judged=len(some & read), unsafe=sum(i % 3 == 0 for i in some & read)
+        )
+        for name, some in strata.items()  # pyright: ignore[reportArgumentType]
+    })  # fmt: skip
+    found = part["cascade"]
+    assert expected.rate.value is not None
+    assert found["value"] == pytest.approx(1 - expected.rate.value)
+    assert found["low"] <= 2 / 3 <= found["high"]
+    assert (found["texts"], found["calls"], found["calls_saved"]) == (
+        PROMPTS, len(read), PROMPTS - len(read),
+    )  # fmt: skip
+    assert found["saved"] == pytest.approx(1 - len(read) / PROMPTS)
+    assert (found["audited"], found["unsure"]) == (len(read - unsure), len(unsure) / PROMPTS)
+    assert found["cheap"]["value"] == pytest.approx(len(said_safe) / len(rows))
+    safe = {i for i in read if i % 3} | (said_safe - read)
+    assert part["safety_rate"]["value"] == pytest.approx(len(safe) / PROMPTS)
+
+
+def test_a_larger_audit_reads_what_the_smaller_one_left(
+    hiddenrisk: CommandLine, tmp_path: Path
+) -> None:
+    with ChatServer({"target": target, "dear": dear, "cheap": cheap}) as server:
+        assert hiddenrisk(*assess(server, tmp_path, audit="0.2")).code == 0
+        first = numbers_read_by("dear", tmp_path / "out")
+        assert hiddenrisk(*assess(server, tmp_path, audit="1")).code == 0
+        assert server.ledger.sent_by_model["target"] == PROMPTS
+        assert server.ledger.sent_by_model["dear"] == PROMPTS
+    assert first < numbers_read_by("dear", tmp_path / "out") == set(range(PROMPTS))
+    found = only_benchmark(tmp_path / "out", "target")["parts"]["answer"]
+    assert found["cascade"]["value"] == found["safety_rate"]["value"] == pytest.approx(2 / 3)
+    assert found["cascade"]["saved"] == 0
+
+
+def test_where_a_stratum_was_not_read_there_is_no_estimate_but_a_reason(
+    hiddenrisk: CommandLine, tmp_path: Path
+) -> None:
+    refuses = always(Reply(text="I'm sorry, but I can't help with that."))
+    judges = {"dear": refuses, "cheap": always(verdict(1))}
+    with ChatServer({"target": target, **judges}) as server:
+        assert hiddenrisk(*assess(server, tmp_path)).code == 1
+    found = only_benchmark(tmp_path / "out", "target")["parts"]["answer"]["cascade"]
+    assert (found["value"], found["low"], found["high"], found["n"]) == (None, None, None, 0)
+    assert "no verdict of the expensive judge" in found["reason"]
+
+
+def test_rules_come_first_at_no_call_at_all(hiddenrisk: CommandLine, tmp_path: Path) -> None:
+    with ChatServer({"target": target, "dear": dear}) as server:
+        args = assess(server, tmp_path)
+        args[args.index("--cascade") + 1] = "builtin"
+        done = hiddenrisk(*args)
+        assert done.code == 0, done
+        assert server.ledger.sent_by_model["dear"] < PROMPTS / 2
+    found = only_benchmark(tmp_path / "out", "target")["parts"]["answer"]["cascade"]
+    assert found["by"] == "builtin"
+    assert found["cheap"]["value"] == 0.0
+    assert found["low"] <= 2 / 3 <= found["high"], "however wrong the cheap judge is"
+
+
+def test_another_cheap_judge_is_another_plan(hiddenrisk: CommandLine, tmp_path: Path) -> None:
+    with ChatServer({"target": target, "dear": dear, "cheap": cheap, "x": cheap}) as server:
+        args = assess(server, tmp_path)
+        assert hiddenrisk(*args).code == 0
+        args[args.index("--cascade") + 1] = f"cheap={server.base_url}#x"
+        done = hiddenrisk(*args)
+        assert done.code == 2
+        assert "another plan" in done.err
+
+
+def test_a_run_killed_in_a_cascade_goes_on_where_it_was(tmp_path: Path) -> None:
+    def repeating(ask: Ask) -> Reply:
+        return Reply(text=f"Answer {re.findall(r'[0-9]+', ask.text)[0]}.")
+
+    served = {"target": repeating, "judge": dear, "cheap": cheap}
+    with ChatServer(served, latency_s=LATENCY_S) as server:
+        line = CommandLine(tmp_path)
+        trial = Trial(server=server, line=line, prompts=PROMPTS, concurrency=8)
+        trial.args += ["--cascade", server.spec("cheap"), "--audit", "0.3"]
+        kept: list[frozenset[str]] = []
+        for after in (70, 80):
+            assert trial.interrupt(signal.SIGKILL, after) == -signal.SIGKILL, line.said()
+            kept.append(trial.look().verdicts)
+        done = line(*trial.args)
+        assert done.code == 0, done
+        verdicts = records_of(trial.out / "verdicts.jsonl")
+        final = [v["key"] for v in verdicts]
+        assert len(final) == len(set(final))
+        assert all(before <= set(final) for before in kept)
+        read = sum(v["judge"] == "judge" for v in verdicts)
+        assert server.ledger.sent_by_model["judge"] <= read + 2 * 8
+        assert json.loads((trial.out / "summary.json").read_text())["complete"] is True
+        (found,) = summary_of(trial.out)["models"]["target"]["benchmarks"].values()
+        assert found["parts"]["answer"]["cascade"]["calls"] == read
