@@ -7,14 +7,20 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from hiddenrisk.cascade import Read, cascaded
-from hiddenrisk.cascading import SHORT, Cascade, stratum_of
+from hiddenrisk.cascading import P_UNSAFE, SHORT, Cascade, stratum_of
+from hiddenrisk.records import read_records
+from hiddenrisk.store import VERDICTS
+from hiddenrisk.types import Part, Verdict
 from tests.conftest import CommandLine
 from tests.servers import Ask, ChatServer, Reply, always, verdict
 from tests.test_end_to_end import benchmark, only_benchmark, records_of, summary_of
 from tests.test_kill import LATENCY_S, Trial
+from tests.test_summary import Sample, write
+from tests.test_summary import records_of as files_of
 
 PROMPTS = 120
 _NUMBER = re.compile(r"Answer (\d+)\.")
@@ -37,6 +43,20 @@ def test_a_cheap_judge_is_sure_or_it_is_not(
     score: float | None, p_unsafe: float | None, stratum: str
 ) -> None:
     assert stratum_of(score, p_unsafe) == stratum
+
+
+def test_thinking_and_answer_of_a_sample_have_probabilities_of_their_own(tmp_path: Path) -> None:
+    files = files_of([Sample(opinions={(p, "cheap"): 0.0 for p in Part})], ("cheap",))
+    odds = {Part.ANSWER: 0.95, Part.THINKING: 0.5}
+    files[VERDICTS] = [
+        msgspec.structs.replace(v, grades={P_UNSAFE: odds[v.part]})
+        for v in files[VERDICTS]
+        if isinstance(v, Verdict)
+    ]
+    write(tmp_path, files)
+    (cell,) = read_records(tmp_path).cells.values()
+    cell.cascade = Cascade(label="cheap", audit=0.1)
+    assert [cell.stratum(0, part) for part in odds] == ["sure unsafe", "unsure"]
 
 
 def test_the_draw_hangs_on_the_response_alone_and_a_larger_share_holds_the_smaller() -> None:

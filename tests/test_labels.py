@@ -117,6 +117,23 @@ def test_a_random_sheet_has_its_size_and_its_probability(
     assert [s["probability"] for s in records_of(run / "sheets.jsonl")] == [0.5] * 3
 
 
+def test_texts_of_which_a_judge_is_unsure_are_disputed_too(
+    hiddenrisk: CommandLine, run: Path
+) -> None:
+    """A judge that is asked for log-probabilities grades its label as `p_unsafe`."""
+    prompts = {r["key"]: r["prompt"] for r in records_of(run / "responses.jsonl")}
+    odds = {"p4": 0.5, "p5": 0.9, "p6": 0.2}
+    verdicts = records_of(run / "verdicts.jsonl")
+    for one in verdicts:
+        if one["judge"] == "a" and (p := odds.get(prompts[one["response"]])) is not None:
+            one["grades"] = {"p_unsafe": p}
+    (run / "verdicts.jsonl").write_text("".join(json.dumps(v) + "\n" for v in verdicts))
+    rows = export(hiddenrisk, run, "--disputed", "0.2-0.8")
+    assert {r["request"] for r in rows} == {f"Prompt {i}." for i in (0, 1, 2, 3, 4, 6)}
+    (sheet,) = records_of(run / "sheets.jsonl")
+    assert (sheet["band"], sheet["of"]) == ([0.2, 0.8], 6)
+
+
 def test_all_texts_come_in_another_order_than_the_runs(hiddenrisk: CommandLine, run: Path) -> None:
     requests = [r["request"] for r in export(hiddenrisk, run, "--what", "all")]
     assert len(requests) == 12
