@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from hiddenrisk.cascade import Read, cascaded
-from hiddenrisk.cascading import P_UNSAFE, SHORT, Cascade, stratum_of
+from hiddenrisk.cascading import SHORT, Cascade, stratum_of
+from hiddenrisk.judges.odds import P_UNSAFE
 from hiddenrisk.records import read_records
 from hiddenrisk.store import VERDICTS
 from hiddenrisk.types import Part, Verdict
