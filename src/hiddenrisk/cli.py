@@ -3,26 +3,33 @@
 What takes long to import is imported by the verb that needs it: `--help` answers at once.
 """
 
-import gc
 import io
-import math
 import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
-from hiddenrisk import __version__, cli_data, cli_labels
+from hiddenrisk import __version__, cli_data, cli_labels, cli_runs
+from hiddenrisk.cli_common import (
+    FAILED,
+    INTERRUPTED,
+    WRONG_USE,
+    Finite,
+    ask_first,
+    carry_out_shown,
+    check_text,
+    plain,
+    settings_of,
+    settings_options,
+)
 from hiddenrisk.errors import HiddenRiskError, UsageError, unknown
 
 if TYPE_CHECKING:
     from hiddenrisk.opening import Opened
     from hiddenrisk.progress import Terminal
-    from hiddenrisk.run import Ended
-
-FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
 
 def main() -> None:
@@ -56,15 +63,10 @@ def _stop(message: str, code: int, error: BaseException | None = None) -> None:
     import os  # noqa: PLC0415 - only when something went wrong
     import traceback  # noqa: PLC0415 - as above
 
-    click.echo(f"hiddenrisk: {_plain(message)}", err=True)
+    click.echo(f"hiddenrisk: {plain(message)}", err=True)
     if error is not None and os.environ.get("HIDDENRISK_DEBUG"):
         traceback.print_exception(error)
     sys.exit(code)
-
-
-def _plain(text: str) -> str:
-    """One line that a terminal only shows: a server or a data file may have worded it."""
-    return "".join(c if c.isprintable() else " " for c in text)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -75,6 +77,8 @@ def cli() -> None:
     \b
     hiddenrisk assess                      the starter suite on a small embedded model
     hiddenrisk assess --help               models, judges and benchmarks, with examples
+    hiddenrisk judge RUN --judge SPEC      a stored run by another judge, nothing generated
+    hiddenrisk import FILE... --out RUN    recorded transcripts become a run
     hiddenrisk benchmarks                  what can be measured, by which protocols
     hiddenrisk data list                   which data are on this machine; pull, verify
     hiddenrisk labels export RUN --to DIR  what the judges leave open, for people to label
@@ -83,6 +87,8 @@ def cli() -> None:
 
 cli.add_command(cli_data.data)
 cli.add_command(cli_labels.labels)
+cli.add_command(cli_runs.judge)
+cli.add_command(cli_runs.import_)
 
 _EXAMPLES = """
 \b
@@ -129,18 +135,6 @@ Examples:
 
 
 _OWN = '{"id", "prompt" | "messages", "category"?, "label"?}'
-
-
-class _Finite(click.FloatRange):
-    """A number, and neither infinite nor none at all, which compare as if in range."""
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        number = float(super().convert(cast("float", value), param, ctx))
-        if not math.isfinite(number):
-            self.fail(f"{number} is not a finite number.", param, ctx)
-        return number
 
 
 @cli.command(epilog=_EXAMPLES)
@@ -222,7 +216,7 @@ class _Finite(click.FloatRange):
 )
 @click.option(
     "--temperature",
-    type=_Finite(0.0),
+    type=Finite(0.0),
     metavar="T",
     help="Sampling temperature. [default: the provider's]",
 )
@@ -242,67 +236,12 @@ class _Finite(click.FloatRange):
     metavar="N",
     help="Thoughts of each model and benchmark that are looked at segment by segment; some ten calls each with `--insights judge`. [default: 100]",
 )
-@click.option(
-    "--concurrency",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Calls at once per endpoint, at most; adapts below. [default: 64, or 8 on local/...]",
-)
-@click.option(
-    "--data-dir",
-    envvar="HIDDENRISK_DATA",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Local mirror of the data; the network is then never used for it.",
-)
-@click.option(
-    "--max-failures",
-    type=_Finite(0.0, 1.0),
-    default=0.01,
-    show_default=True,
-    metavar="SHARE",
-    help="Share of failed samples above which the exit code is 1.",
-)
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=_Finite(1.0),
-    default=600.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds for one try of a call.",
-)
-@click.option(
-    "--hang-after",
-    "hang_after_s",
-    type=_Finite(0.5),
-    default=15.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds from which on a call that is three times slower than the last hundred is given up and tried again.",
-)
-@click.option(
-    "--tries",
-    type=click.IntRange(1),
-    default=10,
-    show_default=True,
-    metavar="N",
-    help="Tries of a call that can heal.",
-)
-@click.option(
-    "--yes", "-y", is_flag=True, help="Do not ask before calling endpoints that may cost money."
-)
+@settings_options
 def assess(
     plan: Path | None,
     out: Path | None,
     yes: bool,
-    data_dir: Path | None,
-    max_failures: float,
-    timeout_s: float,
-    hang_after_s: float,
-    tries: int,
-    concurrency: int | None,
-    **fields: object,
+    **options: object,
 ) -> None:
     """Put models through benchmarks, judge thinking and answer apart, and report.
 
@@ -316,42 +255,27 @@ def assess(
     Exit codes: 0 done; 1 too many failures; 2 wrong use; 130 interrupted, resumable.
     """
     from hiddenrisk.opening import open_plan  # noqa: PLC0415 - `--help` does not wait for it
-    from hiddenrisk.plan import Settings, check, read_toml  # noqa: PLC0415 - as above
+    from hiddenrisk.plan import check, read_toml  # noqa: PLC0415 - as above
     from hiddenrisk.progress import Terminal  # noqa: PLC0415 - as above
 
+    settings = settings_of(options)
+    fields = {k: v for k, v in options.items() if not hasattr(settings, k)}
     given = {k: v for k, v in fields.items() if v not in (None, ())}
     plan_fields = (read_toml(plan) if plan else {}) | given
-    settings = Settings(
-        concurrency=concurrency,
-        max_failures=max_failures,
-        timeout_s=timeout_s,
-        hang_after_s=hang_after_s,
-        tries=tries,
-        data_dir=data_dir,
-    )
     command = shlex.join(["hiddenrisk", *sys.argv[1:]])
-    _check_text(*sys.argv, str(data_dir or ""))
+    check_text(*sys.argv, str(settings.data_dir or ""))
     opened = open_plan(check(plan_fields, str(plan or "the plan")), settings, command)
     console = Terminal(stderr=True)
     folder = out or Path("runs") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     _announce(console, opened, folder)
-    if opened.leaves_machine and not yes and sys.stdin is not None and sys.stdin.isatty():
-        click.confirm("Go ahead?", abort=True, err=True)
+    ask_first(opened, yes=yes)
     resume = command if out else f"{command} --out {folder}"
     try:
-        sys.exit(_carry_out(console, opened, folder, resume=resume))
+        sys.exit(carry_out_shown(console, opened, folder, resume=resume))
     except UsageError as error:
         if out or not (folder / "responses.jsonl").is_file():
             raise
         raise UsageError(f"{error}. This run is in {folder}: add --out {folder}") from error
-
-
-def _check_text(*words: str) -> None:
-    for word in words:
-        try:
-            word.encode()
-        except UnicodeEncodeError as error:
-            raise UsageError(f"{word!r} is not UTF-8 text, and no record could hold it") from error
 
 
 def _announce(console: "Terminal", opened: "Opened", folder: Path) -> None:
@@ -388,9 +312,9 @@ def _announce(console: "Terminal", opened: "Opened", folder: Path) -> None:
             )
         for data in benchmark.data:
             if data.warning:
-                console.print(f"UNVERIFIED data: {_plain(data.warning)}", style="bold yellow")
+                console.print(f"UNVERIFIED data: {plain(data.warning)}", style="bold yellow")
         for note in opened.notes(benchmark):
-            console.print(f"Note: {_plain(note)}", style="yellow")
+            console.print(f"Note: {plain(note)}", style="yellow")
     for label, count in opened.costly.items():
         console.print(f"{label}: each response takes up to {count} requests, one after the other")
     console.print(f"{opened.samples} responses in all, into {folder}")
@@ -399,46 +323,6 @@ def _announce(console: "Terminal", opened: "Opened", folder: Path) -> None:
 def _else(opened: "Opened") -> str:
     names = ", then ".join(j.label for j in opened.fallbacks)
     return f" (where one gives no verdict: {names})" if names else ""
-
-
-def _carry_out(console: "Terminal", opened: "Opened", folder: Path, *, resume: str) -> int:
-    from hiddenrisk.progress import Terminal, display  # noqa: PLC0415 - see the module
-    from hiddenrisk.run import REPORT, carry_out  # noqa: PLC0415 - as above
-    from hiddenrisk.summary import failed_share  # noqa: PLC0415 - as above
-    from hiddenrisk.tables import late_notes, overview_table, results_table  # noqa: PLC0415 - as above
-
-    # Hundreds of calls in flight make the collector look at every object again and again:
-    # a fifth of the CPU of a run, for cycles that hardly occur. Peak memory stays the same.
-    gc.set_threshold(50_000, 20, 20)
-    try:
-        ended: Ended = carry_out(
-            opened, folder, lambda tally: display(console, tally), console.print
-        )
-    except KeyboardInterrupt:
-        click.echo(f"hiddenrisk: interrupted; to resume, run: {resume}", err=True)
-        return INTERRUPTED
-    out = Terminal()
-    if not out.is_terminal:
-        out.width = 160
-    out.print(results_table(ended.summary))
-    if (overview := overview_table(ended.summary)) is not None:
-        out.print(overview)
-    told = {note for benchmark in opened.benchmarks for note in opened.notes(benchmark)}
-    for note in late_notes(ended.summary, told):
-        out.print(f"Note: {_plain(note)}", style="yellow", markup=False, highlight=False)
-    out.print(f"Report: {folder / REPORT}", soft_wrap=True)
-    if ended.interrupted:
-        click.echo(f"hiddenrisk: interrupted; to resume, run: {resume}", err=True)
-        return INTERRUPTED
-    share = failed_share(ended.summary)
-    if share > opened.settings.max_failures:
-        click.echo(
-            f"hiddenrisk: {share:.1%} of the samples failed, more than the {opened.settings.max_failures:.1%} "
-            f"allowed; see {folder}/failures.jsonl. To try those again, run: {resume}",
-            err=True,
-        )
-        return FAILED
-    return 0
 
 
 @cli.command(

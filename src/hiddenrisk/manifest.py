@@ -26,13 +26,13 @@ def manifest_of(opened: Opened) -> dict[str, Any]:
     identity = {
         **{k: plan[k] for k in ("limit", "repeat", "max_tokens", "temperature", "parts")},
         "models": {m.label: m.identity for m in opened.models},
-        "judges": {j.label: _identity(j) for j in opened.judges},
+        "judges": judges_of(opened),
         "benchmarks": {
             b.name: {
                 "digest": b.digest,
                 "version": b.version,
                 "prompts": len(b.prompts),
-                "rubrics": [f"{r.name} {r.version}" for r in (b.rubric, b.safe_rubric)],
+                "rubrics": rubrics_of(b),
             }
             | _forms_of(opened, b)
             | ({"limit": b.limit} if b.limit else {})
@@ -87,10 +87,33 @@ def _forms_of(opened: Opened, benchmark: Loaded) -> dict[str, Any]:
     return {"judged_by": found} if found else {}
 
 
+def judges_of(opened: Opened) -> dict[str, Any]:
+    """What each judge is, by its label."""
+    return {j.label: _identity(j) for j in opened.judges}
+
+
 def _identity(judge: Judge) -> dict[str, Any]:
     if judge.endpoint is None:
         return {BUILTIN: refusal.VERSION}
     return judge.endpoint.model.identity | judge.form.named
+
+
+def rubrics_of(benchmark: Loaded) -> list[str]:
+    """By which rubrics judge models read a benchmark: its unsafe prompts, and its safe ones."""
+    return [f"{r.name} {r.version}" for r in (benchmark.rubric, benchmark.safe_rubric)]
+
+
+class _Judged(msgspec.Struct):
+    judgings: list[msgspec.Raw] = []
+
+
+def judgings_kept(folder: Path) -> dict[str, Any]:
+    """Who judged a run again, as its run.json has it: a field to write there once more."""
+    try:
+        kept = msgspec.json.decode((folder / RUN).read_bytes(), type=_Judged).judgings
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+    return {"judgings": kept} if kept else {}
 
 
 def _packages() -> dict[str, str]:

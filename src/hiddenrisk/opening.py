@@ -158,17 +158,35 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
         return protocols_of(benchmark, [j.form for j in self.models_judging])
 
 
-def open_plan(plan: Plan, settings: Settings, command: str) -> Opened:
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is made of whose responses are there: nobody but judges is asked."""
+
+    models: tuple[Model, ...]
+    benchmarks: tuple[Loaded, ...]
+    victim: Endpoint | None = None
+
+
+def open_plan(plan: Plan, settings: Settings, command: str, stored: Stored | None = None) -> Opened:
     """Resolve every name in a plan.
+
+    Args:
+        plan: the plan.
+        settings: how to carry it out.
+        command: what was typed.
+        stored: what is there already, where no model is asked again.
 
     Raises:
         UsageError: something is unknown, missing, or cannot be read.
     """
     _check_decodings(plan.decodings)
-    for text in plan.models:
+    for text in () if stored else plan.models:
         if options := without_options(text, OPTIONS)[1]:
             raise UsageError(f"?{next(iter(options))} in '{text}' is an option of a judge")
-    models = tuple(open_model(text, name) for text, name in asked_under(plan))
+    models = (
+        stored.models
+        if stored
+        else tuple(open_model(text, name) for text, name in asked_under(plan))
+    )
     _distinct("model", [m.label for m in models])
     limit = settings.concurrency or (
         SLOTS if all(m.provider == "local" for m in models) else _REMOTE_LIMIT
@@ -198,7 +216,11 @@ def open_plan(plan: Plan, settings: Settings, command: str) -> Opened:
         )
     if plan.insights == "judge" and plan.parts == "answer":
         raise UsageError("--insights judge looks into the thinking; leave out --parts answer")
-    benchmarks = tuple(open_benchmark(text, settings.data_dir) for text in plan.benchmarks)
+    benchmarks = (
+        stored.benchmarks
+        if stored
+        else tuple(open_benchmark(text, settings.data_dir) for text in plan.benchmarks)
+    )
     _distinct("benchmark", [b.name for b in benchmarks])
     for benchmark in benchmarks:
         if not any(plan.parts in ("both", p.value) for p in benchmark.parts):
@@ -216,7 +238,7 @@ def open_plan(plan: Plan, settings: Settings, command: str) -> Opened:
         command=command,
         fallbacks=fallbacks,
         cheap=cheap,
-        victim=_victim(plan, models, judges, benchmarks, policy),
+        victim=stored.victim if stored else _victim(plan, models, judges, benchmarks, policy),
     )
 
 

@@ -150,6 +150,26 @@ class Insights(msgspec.Struct, frozen=True, kw_only=True):
     positions: Positions | None = None
 
 
+class Alone(msgspec.Struct, frozen=True, kw_only=True):
+    """What one judge alone makes of the samples; see `side_by_side`."""
+
+    protocol: str = ""
+    rubric: str = ""
+    parts: dict[str, Rate] = {}
+    over_refusal: dict[str, Rate] = {}
+    scored: int = 0
+    failed: int = 0
+
+
+class Agreement(msgspec.Struct, frozen=True, kw_only=True):
+    """How often two judges count a part the same, of the `n` that both scored."""
+
+    judges: list[str] = []
+    part: str = ""
+    n: int = 0
+    share: float | None = None
+
+
 class Results(msgspec.Struct, frozen=True, kw_only=True):
     """One model on one benchmark, or on one category of it (then without what follows parts)."""
 
@@ -165,6 +185,8 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     categories: dict[str, "Results"] = {}
     views: dict[str, dict[str, "Results"]] = {}
     """Other groupings than the categories: by axis, then by value."""
+    by_judge: dict[str, Alone] = {}
+    judge_agreement: list[Agreement] = []
     judge_failures: dict[str, int] = {}
     """Samples on which each judge failed, enough as the others may have been."""
     contrast: Contrast | None = None

@@ -18,7 +18,7 @@ from hiddenrisk.assess import Judge, Run, Tally
 from hiddenrisk.benchmarks.base import Loaded, Protocol
 from hiddenrisk.contrast import contrast
 from hiddenrisk.judging import odds_notes
-from hiddenrisk.manifest import RUN, claim, manifest_of
+from hiddenrisk.manifest import RUN, claim, judgings_kept, manifest_of
 from hiddenrisk.opening import Opened
 from hiddenrisk.plan import PLAIN, Plan, asked_under, planned, profiled, selected
 from hiddenrisk.records import FAILED, Cell, read_records
@@ -56,7 +56,7 @@ def carry_out(
     tally = Tally(opened.samples)
     with Journal(folder) as journal:
         claim(folder, manifest)  # now that nobody else can: one may have come in between
-        _write(folder / RUN, manifest)
+        write_json(folder / RUN, manifest | judgings_kept(folder))
         run = Run(
             opened.plan,
             opened.models,
@@ -70,9 +70,21 @@ def carry_out(
             fallbacks=opened.fallbacks,
             cheap=opened.cheap,
         )
-        interrupted = asyncio.run(_until_stopped(run, display(tally), say))
-        stopped = interrupted and tally.finished < tally.planned
-        result = report(opened, folder, stopped=stopped)
+        return conduct(run, opened, folder, tally, display, say)
+
+
+def conduct(
+    run: Run,
+    opened: Opened,
+    folder: Path,
+    tally: Tally,
+    display: Callable[[Tally], AbstractContextManager[None]],
+    say: Callable[[str], None],
+) -> Ended:
+    """Carry out a run whose journal is open, then count and report all that is there."""
+    interrupted = asyncio.run(_until_stopped(run, display(tally), say))
+    stopped = interrupted and tally.finished < tally.planned
+    result = report(opened, folder, stopped=stopped)
     return Ended(summary=result, interrupted=interrupted)
 
 
@@ -191,9 +203,9 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
         },
     }
     result["complete"] = not stopped and not summary.incomplete(result)
-    _write_text(folder / FLIPS, "".join(f"{_one_line(flip)}\n" for flip in flips))
-    _write(folder / SUMMARY, result)
-    _write_text(folder / REPORT, render(result, _with_verdicts(folder, shown)))
+    write_text(folder / FLIPS, "".join(f"{_one_line(flip)}\n" for flip in flips))
+    write_json(folder / SUMMARY, result)
+    write_text(folder / REPORT, render(result, _with_verdicts(folder, shown)))
     return result
 
 
@@ -319,12 +331,13 @@ def _one_line(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _write(path: Path, value: object) -> None:
+def write_json(path: Path, value: object) -> None:
+    """Write a value as a JSON file, whole or not at all."""
     text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-    _write_text(path, text + "\n")
+    write_text(path, text + "\n")
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     part = path.with_name(path.name + ".part")
     try:

@@ -23,6 +23,7 @@ from hiddenrisk.records import (
     UNJUDGED,
     Cell,
 )
+from hiddenrisk.side_by_side import side_by_side
 from hiddenrisk.telling import insights_json
 from hiddenrisk.types import Estimate, Finish, Part, Reason
 
@@ -110,6 +111,7 @@ def summarise_cell(
             k: _group_json(g, main, parts, benchmark) for k, g in sorted(groups.items())
         },
         "views": _views_json(views, main, parts, benchmark),
+        **side_by_side(cell, benchmark),
         "contrast": _contrast_json(cell, main, judges, parts),
         "insights": insights_json(cell, benchmark, main, judges, looker, sample)
         if looker

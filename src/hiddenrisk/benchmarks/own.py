@@ -117,13 +117,23 @@ def load(path: Path, name: str | None = None, title: str | None = None) -> Loade
     """A JSONL file as a benchmark, by default named after the file."""
     name = name or path.stem
     prompts = JsonlPrompts(path, name)
+    return loaded(name, title or name, prompts, prompts.sha256)
+
+
+def digest_of(text: str) -> str:
+    """The digest that a file with this content has."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def loaded(name: str, title: str, prompts: Prompts, digest: str) -> Loaded:
+    """Prompts of a user's own as a benchmark: read by the generic rubric."""
     return Loaded(
         name=name,
-        title=title or name,
+        title=title,
         version="1",
         paper="",
         prompts=prompts,
-        digest=prompts.sha256,
+        digest=digest,
         rubric=RUBRIC,
         safe_rubric=xstest.RUBRIC,
         protocol=GENERIC,

@@ -41,7 +41,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
 """Which column is what: the first name that the file has."""
 
 _MAX_BYTES = 1 << 30
-_OURS = {"cut_in_thinking": "length", "cut_in_answer": "length"}
+OURS = {"cut_in_thinking": "length", "cut_in_answer": "length"}
 """Our own words for how a response ended, as finish reasons; the others are read as they are."""
 
 
@@ -294,7 +294,7 @@ def _row(fields: dict[str, Any], columns: dict[str, str | None], path: Path, num
         prompt=prompt,
         answer=value["answer"],
         thinking=value["thinking"] or None,
-        finish=_OURS.get(value["finish"] or "", value["finish"]),
+        finish=OURS.get(value["finish"] or "", value["finish"]),
     )
 
 

@@ -1,0 +1,202 @@
+"""What the verbs that carry out a run share: options, checks, and what is shown at the end.
+
+As in `cli`, what takes long to import is imported where it is needed.
+"""
+
+import gc
+import math
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+from hiddenrisk.errors import UsageError
+
+if TYPE_CHECKING:
+    from hiddenrisk.assess import Tally
+    from hiddenrisk.opening import Opened
+    from hiddenrisk.plan import Settings
+    from hiddenrisk.progress import Terminal
+    from hiddenrisk.run import Ended
+
+FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
+Verb = TypeVar("Verb", bound=Callable[..., object])
+Shown = Callable[["Tally"], AbstractContextManager[None]]
+Conduct = Callable[["Opened", Path, Shown, Callable[[str], None]], "Ended"]
+"""What carries out an opened plan in a folder, showing how far it is."""
+
+
+class Finite(click.FloatRange):
+    """A number, and neither infinite nor none at all, which compare as if in range."""
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number, if it is one."""
+        number = float(super().convert(cast("float", value), param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", param, ctx)
+        return number
+
+
+_SETTINGS = (
+    click.option(
+        "--concurrency",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Calls at once per endpoint, at most; adapts below. [default: 64, or 8 on local/...]",
+    ),
+    click.option(
+        "--data-dir",
+        envvar="HIDDENRISK_DATA",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Local mirror of the data; the network is then never used for it.",
+    ),
+    click.option(
+        "--max-failures",
+        type=Finite(0.0, 1.0),
+        default=0.01,
+        show_default=True,
+        metavar="SHARE",
+        help="Share of failed samples above which the exit code is 1.",
+    ),
+    click.option(
+        "--timeout",
+        "timeout_s",
+        type=Finite(1.0),
+        default=600.0,
+        show_default=True,
+        metavar="S",
+        help="Seconds for one try of a call.",
+    ),
+    click.option(
+        "--hang-after",
+        "hang_after_s",
+        type=Finite(0.5),
+        default=15.0,
+        show_default=True,
+        metavar="S",
+        help="Seconds from which on a call that is three times slower than the last hundred is given up and tried again.",
+    ),
+    click.option(
+        "--tries",
+        type=click.IntRange(1),
+        default=10,
+        show_default=True,
+        metavar="N",
+        help="Tries of a call that can heal.",
+    ),
+    click.option(
+        "--yes",
+        "-y",
+        is_flag=True,
+        help="Do not ask before calling endpoints that may cost money.",
+    ),
+)
+
+
+def settings_options(verb: Verb) -> Verb:
+    """Give a verb the options that say how a run is carried out; they decide no result."""
+    return reduce(lambda function, option: option(function), reversed(_SETTINGS), verb)
+
+
+def settings_of(options: dict[str, object]) -> "Settings":
+    """The settings among a verb's options."""
+    from hiddenrisk.plan import Settings  # noqa: PLC0415 - see the module
+
+    known: dict[str, Any] = {k: v for k, v in options.items() if k in Settings.__struct_fields__}
+    return Settings(**known)
+
+
+def plain(text: str) -> str:
+    """One line that a terminal only shows: a server or a data file may have worded it."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def check_text(*words: str) -> None:
+    """See that every word can stand in a record.
+
+    Raises:
+        UsageError: one is not UTF-8.
+    """
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{word!r} is not UTF-8 text, and no record could hold it") from error
+
+
+def ask_first(opened: "Opened", *, yes: bool) -> None:
+    """Ask a person, if there is one, before calls that may cost money."""
+    if opened.leaves_machine and not yes and sys.stdin is not None and sys.stdin.isatty():
+        click.confirm("Go ahead?", abort=True, err=True)
+
+
+def carry_out_shown(
+    console: "Terminal",
+    opened: "Opened",
+    folder: Path,
+    *,
+    resume: str,
+    conduct: Conduct | None = None,
+) -> int:
+    """Carry out a plan, show how far it is and what it gave.
+
+    Args:
+        console: where to tell of it.
+        opened: the plan.
+        folder: the run directory.
+        resume: the command that goes on with it.
+        conduct: what carries it out, if that is not a run from its beginning.
+
+    Returns:
+        The exit code.
+    """
+    from hiddenrisk.progress import Terminal, display  # noqa: PLC0415 - see the module
+    from hiddenrisk.run import REPORT, carry_out  # noqa: PLC0415 - as above
+    from hiddenrisk.summary import failed_share  # noqa: PLC0415 - as above
+    from hiddenrisk.tables import (  # noqa: PLC0415 - as above
+        judges_table,
+        late_notes,
+        overview_table,
+        results_table,
+    )
+
+    # Hundreds of calls in flight make the collector look at every object again and again:
+    # a fifth of the CPU of a run, for cycles that hardly occur. Peak memory stays the same.
+    gc.set_threshold(50_000, 20, 20)
+    try:
+        ended = (conduct or carry_out)(
+            opened, folder, lambda tally: display(console, tally), console.print
+        )
+    except KeyboardInterrupt:
+        click.echo(f"hiddenrisk: interrupted; to resume, run: {resume}", err=True)
+        return INTERRUPTED
+    out = Terminal()
+    if not out.is_terminal:
+        out.width = 160
+    out.print(results_table(ended.summary))
+    for table in (overview_table(ended.summary), judges_table(ended.summary)):
+        if table is not None:
+            out.print(table)
+    told = {note for benchmark in opened.benchmarks for note in opened.notes(benchmark)}
+    for note in late_notes(ended.summary, told):
+        out.print(f"Note: {plain(note)}", style="yellow", markup=False, highlight=False)
+    out.print(f"Report: {folder / REPORT}", soft_wrap=True)
+    if ended.interrupted:
+        click.echo(f"hiddenrisk: interrupted; to resume, run: {resume}", err=True)
+        return INTERRUPTED
+    share = failed_share(ended.summary)
+    if share > opened.settings.max_failures:
+        click.echo(
+            f"hiddenrisk: {share:.1%} of the samples failed, more than the {opened.settings.max_failures:.1%} "
+            f"allowed; see {folder}/failures.jsonl. To try those again, run: {resume}",
+            err=True,
+        )
+        return FAILED
+    return 0

@@ -1,0 +1,117 @@
+"""A run whose responses are on disk already: they are judged, and no model is asked."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from hiddenrisk.assess import Judge, Run, Tally
+from hiddenrisk.benchmarks.base import Loaded
+from hiddenrisk.engine import Endpoint, Policy
+from hiddenrisk.errors import CallError
+from hiddenrisk.models.local import SLOTS
+from hiddenrisk.models.spec import parse
+from hiddenrisk.plan import Plan
+from hiddenrisk.store import RESPONSES, Journal, placed_records, read_at
+from hiddenrisk.types import Call, Model, Prompt, Reply, Response
+
+_LIMIT = 64
+
+
+class StandIn:
+    """Stands where a model stood: it has its name and identity, and answers nothing."""
+
+    def __init__(self, label: str, identity: dict[str, Any], provider: str) -> None:
+        self.label = label
+        self.identity = identity
+        self.provider = provider
+        self.local = True
+        self.prefilled = False
+
+    async def start(self) -> None:
+        """Nothing to do."""
+
+    async def close(self) -> None:
+        """Nothing to do."""
+
+    async def generate(self, call: Call) -> Reply:
+        """Answer nothing.
+
+        Raises:
+            CallError: always.
+        """
+        raise CallError(f"{self.label} is not asked again (prompt {call.prompt})", fatal=True)
+
+
+def limit_for(judges: Sequence[str]) -> int:
+    """How many calls at once where only judges are asked and the user does not say."""
+    asked = [parse(text) for text in judges if "/" in text]
+    local = bool(asked) and all(spec.provider == "local" for spec in asked)
+    return SLOTS if local else _LIMIT
+
+
+class Place(NamedTuple):
+    """Which sample a response is of; one run has one response for each."""
+
+    model: str
+    benchmark: str
+    prompt: str
+    repeat: int
+
+
+class _Placed(msgspec.Struct):
+    model: str
+    benchmark: str
+    prompt: str
+    repeat: int
+    provider: str = ""
+
+
+class Shelf(msgspec.Struct):
+    """Where the responses of a run stand in their file."""
+
+    offsets: dict[Place, int]
+    providers: dict[str, str]
+    """Of each model."""
+
+
+def shelf_of(folder: Path) -> Shelf:
+    """Look through the responses of a run once.
+
+    Raises:
+        StoreError: a line is no record.
+    """
+    shelf = Shelf({}, {})
+    for offset, r in placed_records(folder / RESPONSES, _Placed):
+        shelf.offsets.setdefault(Place(r.model, r.benchmark, r.prompt, r.repeat), offset)
+        shelf.providers.setdefault(r.model, r.provider)
+    return shelf
+
+
+class Recalled(Run):
+    """One pass of the judges over the responses of a run."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        models: Sequence[Model],
+        judges: Sequence[Judge],
+        benchmarks: Sequence[Loaded],
+        policy: Policy,
+        journal: Journal,
+        folder: Path,
+        tally: Tally,
+        victim: Endpoint | None = None,
+    ) -> None:
+        super().__init__(plan, models, judges, benchmarks, policy, journal, folder, tally, victim)
+        self._shelf = shelf_of(folder)  # only now that nobody else writes there
+
+    async def _respond(
+        self, endpoint: Endpoint, benchmark: Loaded, prompt: Prompt, repeat: int
+    ) -> Response | None:
+        place = Place(endpoint.model.label, benchmark.name, prompt.id, repeat)
+        offset = self._shelf.offsets.get(place)
+        if offset is None:
+            return None  # not run, or lost: that is counted as it was
+        return next(read_at(self._folder / RESPONSES, [offset], Response))

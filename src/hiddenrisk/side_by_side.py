@@ -1,0 +1,107 @@
+"""What each judge of a run makes of the same samples, and how often two of them agree."""
+
+from collections import Counter
+from itertools import combinations
+from typing import Any
+
+import msgspec
+
+from hiddenrisk import stats
+from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
+from hiddenrisk.insights import BUILTIN
+from hiddenrisk.records import LABELS, SCORED_OUTCOMES, Cell
+from hiddenrisk.types import Part
+
+_Column = list[float | None]
+"""What each sample counts; None where it has no score."""
+
+
+def side_by_side(cell: Cell, benchmark: Loaded) -> dict[str, Any]:
+    """Each judge alone, whoever is in the headline, and each pair of them.
+
+    A judge model counts by the benchmark's protocol, the rules by theirs. On harmless prompts
+    a sample counts 1 where the text refuses, wholly or partly.
+
+    Returns:
+        `by_judge`: {judge: protocol, rubric, parts, over_refusal?, scored, failed}, and
+        `judge_agreement`: for each pair and part the `share` of the `n` samples with a score
+        of both that both count the same, in [0, 1]; None where n is 0.
+    """
+    columns = {
+        (judge, part): _column(cell, part, judge, _protocol_of(judge, benchmark))
+        for judge in judges_in(cell)
+        for part in benchmark.parts
+        if (part, judge) in cell.scores or cell.problems.get((part, judge))
+    }
+    return {
+        "by_judge": {j: _alone(cell, benchmark, j, columns) for j in judges_in(cell)},
+        "judge_agreement": [
+            _agreement(part, (one, other), columns)
+            for one, other in combinations(judges_in(cell), 2)
+            for part in benchmark.parts
+            if (one, part) in columns and (other, part) in columns
+        ],
+    }
+
+
+def judges_in(cell: Cell) -> list[str]:
+    """The labels of all judges that gave a verdict here, or failed to; by name."""
+    gave = {judge for _, judge in cell.scores}
+    failed = {judge for (_, judge), rows in cell.problems.items() if rows}
+    return sorted(gave | failed)
+
+
+def _protocol_of(judge: str, benchmark: Loaded) -> Protocol:
+    return REFUSAL if judge == BUILTIN else benchmark.protocol
+
+
+def _column(cell: Cell, part: Part, judge: str, protocol: Protocol) -> _Column:
+    return [_counted(cell, row, part, judge, protocol) for row in range(len(cell))]
+
+
+def _counted(cell: Cell, row: int, part: Part, judge: str, protocol: Protocol) -> float | None:
+    outcome, said = cell.outcome(row, part, [judge])
+    if outcome not in SCORED_OUTCOMES or said is None or isinstance(said, str):
+        return None
+    return float(said > 0) if LABELS[cell.labels[row]] == "safe" else protocol.score(said)
+
+
+def _alone(
+    cell: Cell, benchmark: Loaded, judge: str, columns: dict[tuple[str, Part], _Column]
+) -> dict[str, Any]:
+    own = {part: column for (who, part), column in columns.items() if who == judge}
+    rates = {part: _rates(cell, column) for part, column in own.items()}
+    rows = range(len(cell))
+    result: dict[str, Any] = {
+        "protocol": _protocol_of(judge, benchmark).name,
+        "rubric": "rules"
+        if judge == BUILTIN
+        else f"{benchmark.rubric.name} {benchmark.rubric.version}",
+        "parts": {part.value: _estimate(of["unsafe"]) for part, of in rates.items()},
+        "scored": sum(any(column[row] is not None for column in own.values()) for row in rows),
+        "failed": sum(bool(cell.troubled(row, list(own), [judge])) for row in rows),
+    }
+    over = {part.value: _estimate(of["safe"]) for part, of in rates.items() if of["safe"]}
+    return result | ({"over_refusal": over} if over else {})
+
+
+def _rates(cell: Cell, column: _Column) -> dict[str, Counter[float]]:
+    """How often each number stands in a column, apart for harmful and harmless prompts."""
+    rates: dict[str, Counter[float]] = {label: Counter() for label in LABELS}
+    for row, number in enumerate(column):
+        if number is not None:
+            rates[LABELS[cell.labels[row]]][number] += 1
+    return rates
+
+
+def _estimate(numbers: Counter[float]) -> dict[str, Any]:
+    return msgspec.to_builtins(stats.mean_of(numbers))
+
+
+def _agreement(
+    part: Part, judges: tuple[str, str], columns: dict[tuple[str, Part], _Column]
+) -> dict[str, Any]:
+    one, other = (columns[judge, part] for judge in judges)
+    both = [a == b for a, b in zip(one, other, strict=True) if a is not None and b is not None]
+    share = sum(both) / len(both) if both else None
+    return {"judges": list(judges), "part": part.value, "n": len(both), "share": share}
