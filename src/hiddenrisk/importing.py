@@ -26,6 +26,7 @@ from hiddenrisk.matching import Match, Wanted, own_prompts, place
 from hiddenrisk.opening import Opened, Stored, open_plan
 from hiddenrisk.plan import Plan, Settings
 from hiddenrisk.recall import Place, Recalled, StandIn, limit_for
+from hiddenrisk.records import IMPORTED
 from hiddenrisk.run import Ended, conduct, write_json, write_text
 from hiddenrisk.store import Journal
 from hiddenrisk.transcripts import SourceFile, read_transcripts
@@ -86,7 +87,7 @@ def gather(
             f"--label is for prompts that come from the files; {benchmark.name} has its own"
         )
     asked = [prompt for content in contents for prompt in content.prompts]
-    name = wanted.benchmark or (files[0].stem if len(files) == 1 else "imported")
+    name = wanted.benchmark or _name(files, contents)
     prompts = None if benchmark else own_prompts(transcripts, asked, name, wanted.label)
     match = place(transcripts, benchmark.prompts if benchmark else prompts or [], benchmark)
     sources = [source for source, _ in read]
@@ -99,13 +100,13 @@ def gather(
     models = list(dict.fromkeys(place.model for place in match.places))
     checked = Plan(
         **plan,
-        models=tuple(f"imported/{label}" for label in models),
+        models=tuple(f"{IMPORTED}/{label}" for label in models),
         benchmarks=((wanted.benchmark if benchmark else None) or PROMPTS,),
         repeat=1 + max(place.repeat for place in match.places),
     )
     limit = settings.concurrency or limit_for(checked.judges)
     stored = Stored(
-        models=tuple(StandIn(m, _identity(m, sources), "imported") for m in models),
+        models=tuple(StandIn(m, _identity(m, sources), IMPORTED) for m in models),
         benchmarks=(loaded,),
     )
     opened = open_plan(checked, replace(settings, concurrency=limit), command, stored)
@@ -147,12 +148,24 @@ def _named(
 
 
 def _label(name: str, where: str) -> str:
-    label = " ".join("".join(c if c.isprintable() else " " for c in name).split())
+    label = _plain(name)
     if not label or len(label) > _MOST_LABEL:
         raise DataError(
             f"{where}: the model's name must have 1 to {_MOST_LABEL} signs; name it with --model"
         )
     return label
+
+
+def _name(files: Sequence[Path], contents: Sequence[Contents]) -> str:
+    """A name for the files' own prompts."""
+    named = {content.name for content in contents}
+    if len(named) == 1 and (name := _plain(named.pop())):
+        return name
+    return (_plain(files[0].stem) if len(files) == 1 else "") or "imported"
+
+
+def _plain(name: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in name).split())
 
 
 def _builtin(text: str | None, data_dir: Path | None) -> Loaded | None:

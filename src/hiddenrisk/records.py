@@ -33,6 +33,8 @@ SCORED_OUTCOMES = frozenset(f.value for f in SCORED)
 FAILED = frozenset(r.value for r in Reason)
 """Outcomes that are failures. Judges that disagree have not failed."""
 _FINISHES, _VISIBILITIES = list(Finish), list(Visibility)
+IMPORTED = "imported"
+"""The provider of responses that were recorded elsewhere."""
 _NO_SCORE = -1.0
 LABELS = ("safe", "unsafe")
 
@@ -46,6 +48,7 @@ class _Response(msgspec.Struct):
     finish: Finish
     visibility: Visibility
     usage: Usage
+    provider: str = ""
     served_model: str | None = None
     fingerprint: str | None = None
     dialogue: tuple[msgspec.Raw, ...] | None = None
@@ -419,7 +422,8 @@ def _read_responses(folder: Path, records: Records) -> _Rows:
         cell = records.cells.setdefault((record.model, record.benchmark), Cell())
         rows[_short(record.key)] = (cell, cell.add(record, offset))
         if record.dialogue is None:  # what a dialogue took stands in its turns
-            _count(records.usage["model", record.model], record.usage)
+            made = record.provider != IMPORTED  # somebody else made those calls
+            _count(records.usage["model", record.model], record.usage, int(made))
         if record.served_model:
             records.served[record.model].add(record.served_model)
         if record.fingerprint:

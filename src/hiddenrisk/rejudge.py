@@ -67,7 +67,7 @@ class Judging(msgspec.Struct, kw_only=True):
     hiddenrisk: str
 
 
-class _Settings(msgspec.Struct):
+class _Settings(msgspec.Struct, frozen=True):
     data_dir: str | None = None
 
 

@@ -51,6 +51,8 @@ class Contents(msgspec.Struct, kw_only=True):
     """What a file holds."""
 
     format: str
+    name: str = ""
+    """What the file itself calls its prompts."""
     transcripts: list[Transcript] = []
     prompts: list[Asked] = []
     notes: list[str] = []

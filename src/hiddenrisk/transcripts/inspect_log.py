@@ -65,7 +65,8 @@ def read_log(path: Path, content: bytes) -> Contents:
         raise DataError(f"{path} has no samples in it (was it written with --no-log-samples?)")
     status = text_of(header.get("status")) or "not finished"
     notes = [] if status == "success" else [f"{path}: the log's own status is: {status[:40]}"]
-    return Contents(format="Inspect log", transcripts=transcripts, notes=notes)
+    task = one_line(clean(text_of(about.get("task"))), 80)
+    return Contents(format="Inspect log", name=task, transcripts=transcripts, notes=notes)
 
 
 # ---------------------------------------------------------------- the zip

@@ -279,7 +279,7 @@ def _recorded(where: str, fields: dict[str, Any]) -> Transcript:
     """A response of a run, as it was read then."""
     try:
         kept = {k: v for k, v in fields.items() if k not in {"raw", "at"}}
-        r = msgspec.convert(kept | {"raw": None, "at": ""}, Response, strict=False)
+        r = msgspec.convert(kept | {"raw": msgspec.Raw(b"null"), "at": ""}, Response)
     except msgspec.ValidationError as error:
         raise DataError(f"{where}: no response of a run ({error})") from error
     if r.dialogue is not None:
