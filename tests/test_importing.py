@@ -56,6 +56,7 @@ def test_rows_become_a_run_with_its_prompts(hiddenrisk: CommandLine) -> None:
     assert (a["n"], a["parts"]["answer"]["safety_rate"]["value"]) == (2, 1.0)
     assert b["parts"]["answer"]["safety_rate"]["value"] == 0.0
     assert a["parts"]["answer"]["scores"]["over_refusal_rate"]["value"] == 1.0
+    assert a["by_judge"]["builtin"]["over_refusal"]["answer"]["value"] == 1.0
     assert "X" in a["categories"]
     assert {r["provider"] for r in records(run / "responses.jsonl")} == {"imported"}
     assert summary(run)["usage"]["a"]["calls"] == 0, "we called nobody"

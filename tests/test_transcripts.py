@@ -133,6 +133,25 @@ def test_a_bad_file_is_one_sentence(name: str, text: str, said: str, tmp_path: P
     assert "\n" not in str(error.value)
 
 
+def test_odd_values_are_kept_as_json_that_anybody_reads(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    deep = "[" * 400 + "]" * 400
+    path.write_text(
+        '{"prompt": "a\\ud800", "answer": "b", "x": NaN, "y": 1'
+        + "0" * 40
+        + ', "z": -Infinity, "deep": '
+        + deep
+        + "}\n"
+    )
+    (t,) = read(path)
+    kept = json.loads(bytes(reply(t).raw))
+    assert (kept["x"], kept["z"], kept["y"]) == (None, None, 10**40)
+    assert t.messages == (Message("user", "a?"),)
+    path.write_text('{"prompt": "a", "answer": "b", "deep": ' + "[" * 100_000 + "}\n")
+    with pytest.raises(DataError, match="line 1: not valid JSON"):
+        read(path)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot read .*none\.csv"):
         read(tmp_path / "none.csv")

@@ -1,6 +1,7 @@
 """A recorded transcript, whichever kind of file it comes from."""
 
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -95,6 +96,13 @@ def sha256(content: bytes) -> str:
 def clean(text: str) -> str:
     """The text without lone surrogates, which no file can hold."""
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def raw_of(value: object) -> msgspec.Raw:
+    """A JSON value as a record keeps it: on one line, without what no other JSON reader takes."""
+    text = clean(json.dumps(value, ensure_ascii=False))
+    whole: object = json.loads(text, parse_constant=lambda _: None)  # NaN and Infinity
+    return msgspec.Raw(json.dumps(whole, ensure_ascii=False).encode())
 
 
 def said(content: object) -> str:

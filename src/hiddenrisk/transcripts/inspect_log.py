@@ -23,7 +23,7 @@ from hiddenrisk.models.blocks import fields_of, items_of
 from hiddenrisk.models.http import count_of, text_of
 from hiddenrisk.models.summaries import claude_summarises
 from hiddenrisk.thinking import read
-from hiddenrisk.transcripts.base import Contents, Transcript, clean, one_line
+from hiddenrisk.transcripts.base import Contents, Transcript, clean, one_line, raw_of
 from hiddenrisk.types import Finish, Message, Reply, Usage, Visibility
 
 _ZSTD = 93
@@ -263,10 +263,5 @@ def _reply(
             reasoning_tokens=tokens,
         ),
         served_model=clean(text_of(output.get("model"))) or None,
-        raw=msgspec.Raw(_encoded({"choice": choice, "usage": usage})),
+        raw=raw_of({"choice": choice, "usage": usage}),
     )
-
-
-def _encoded(value: object) -> bytes:
-    text = clean(json.dumps(value, ensure_ascii=False))
-    return msgspec.json.encode(json.loads(text, parse_constant=lambda _: None))

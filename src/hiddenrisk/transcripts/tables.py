@@ -18,7 +18,7 @@ from hiddenrisk.errors import DataError
 from hiddenrisk.models.blocks import fields_of, items_of, side_of_record
 from hiddenrisk.models.replay import FIELDS, OURS
 from hiddenrisk.thinking import read, split
-from hiddenrisk.transcripts.base import Contents, Transcript, clean, messages_of, one_line
+from hiddenrisk.transcripts.base import Contents, Transcript, clean, messages_of, one_line, raw_of
 from hiddenrisk.types import Message, Reply, Response
 
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -177,7 +177,7 @@ class _Parsed:
                 finish=reading.finish,
                 visibility=reading.visibility,
                 style=reading.style,
-                raw=msgspec.Raw(_json(self._fields)),
+                raw=raw_of(self._fields),
             )
         repeat = self._text("repeat")
         return Transcript(
@@ -270,11 +270,6 @@ def _prefilled(rows: list[_Parsed]) -> bool:
     return 2 * sum(split(t).style == "prefilled" for t in texts) > len(texts) > 0
 
 
-def _json(fields: dict[str, Any]) -> bytes:
-    text = json.dumps(fields, ensure_ascii=False, default=str, allow_nan=True)
-    return msgspec.json.encode(json.loads(clean(text), parse_constant=lambda _: None))
-
-
 def _recorded(where: str, fields: dict[str, Any]) -> Transcript:
     """A response of a run, as it was read then."""
     try:
@@ -302,6 +297,6 @@ def _recorded(where: str, fields: dict[str, Any]) -> Transcript:
             usage=r.usage,
             served_model=r.served_model,
             fingerprint=r.fingerprint,
-            raw=msgspec.Raw(_json(fields_of(raw))),
+            raw=raw_of(raw),
         ),
     )
