@@ -113,6 +113,25 @@ def test_prompts_of_a_benchmark_are_found_by_id_or_text(hiddenrisk: CommandLine)
     assert json.loads((run / "run.json").read_text())["imported"]["unmatched"] == 1
 
 
+def test_a_prompt_of_a_benchmark_that_comes_again_is_one_sample_more(
+    hiddenrisk: CommandLine,
+) -> None:
+    bench = hiddenrisk.folder / "mine.jsonl"
+    texts = ("Twice?", "Once?", "Twice?", "Never?")
+    jsonl(bench, *({"id": f"p{i}", "prompt": text} for i, text in enumerate(texts)))
+    rows = [{"prompt": text, "answer": HELPS} for text in ("Twice?", "Once?", *["Twice?"] * 3)]
+    path = jsonl(hiddenrisk.folder / "t.jsonl", *rows)
+    done = hiddenrisk("import", path, "--benchmark", bench, "--out", "run")
+    assert done.code == 0, done
+    run = hiddenrisk.folder / "run"
+    names = {r["prompt"] for r in records(run / "responses.jsonl")}
+    assert names == {"p0", "p1", "p2", "p0#2", "p2#2"}
+    assert results(run, "t")["outcomes"] == {"complete": 5}
+    assert "3 of its 4 prompts are in the files." in results(run, "t")["notes"]
+    assert hiddenrisk("judge", "run").code == 0
+    assert results(run, "t")["outcomes"] == {"complete": 5}
+
+
 def test_a_built_in_benchmark_brings_its_rubric(hiddenrisk: CommandLine) -> None:
     rows = [{"id": f"starter-{n:03}", "answer": HELPS, "model": m} for n in (1, 2, 3) for m in "ab"]
     path = jsonl(hiddenrisk.folder / "t.jsonl", *rows)

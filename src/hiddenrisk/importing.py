@@ -22,7 +22,7 @@ from hiddenrisk.engine import Endpoint, Served
 from hiddenrisk.errors import CallError, DataError, StoreError, UsageError
 from hiddenrisk.filing import lost_of, response_of
 from hiddenrisk.manifest import RUN, claim, judgings_kept, manifest_of
-from hiddenrisk.matching import Match, Wanted, own_prompts, place
+from hiddenrisk.matching import Match, Wanted, asked_for, own_prompts, place
 from hiddenrisk.opening import Opened, Stored, open_plan
 from hiddenrisk.plan import Plan, Settings
 from hiddenrisk.recall import Place, Recalled, StandIn, limit_for
@@ -207,7 +207,7 @@ class _Listed:
 
 
 class _Some:
-    """Some of a benchmark's prompts, in its order."""
+    """Some of a benchmark's prompts, in its order; see `matching.asked_for`."""
 
     def __init__(self, prompts: Prompts, ids: frozenset[str]) -> None:
         self._prompts = prompts
@@ -217,7 +217,7 @@ class _Some:
         return len(self._ids)
 
     def __iter__(self) -> Iterator[Prompt]:
-        return (prompt for prompt in self._prompts if prompt.id in self._ids)
+        return asked_for(self._prompts, self._ids)
 
 
 def prompts_text(prompts: Sequence[Prompt]) -> str:
@@ -236,12 +236,13 @@ def _own(name: str, prompts: Sequence[Prompt], imported: Imported) -> Loaded:
 
 def _part_of(benchmark: Loaded, prompts: Sequence[Prompt], imported: Imported) -> Loaded:
     ids = frozenset(p.id for p in prompts)
+    used = sum(prompt.id in ids for prompt in benchmark.prompts)
     part = replace(
         benchmark,
         prompts=_Some(benchmark.prompts, ids),
         digest=digest(benchmark.digest, sorted(ids)),
         notes=(
-            f"{len(ids):,} of its {len(benchmark.prompts):,} prompts are in the files.",
+            f"{used:,} of its {len(benchmark.prompts):,} prompts are in the files.",
             *benchmark.notes,
         ),
     )

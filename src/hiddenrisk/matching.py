@@ -1,13 +1,14 @@
 """Which prompt each recorded transcript answers. Pure.
 
 A transcript that names its prompt is matched by that id, if the text agrees; any other by the
-text of what the user said last. Texts that came without ids and come again are samples of
-their own, or repeats where a benchmark gives the prompts.
+text of what the user said last. A text that comes again without an id is a sample of its own
+(`ID#2`); only files that number their repeats have repeats.
 """
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import count
 from typing import Literal
 
 import msgspec
@@ -107,8 +108,23 @@ def _id_of(t: Transcript, seen: Counter[tuple[str, str]]) -> str:
     if t.repeat is not None:
         return name
     seen[t.model or "", text] += 1
-    times = seen[t.model or "", text]
-    return name if times == 1 else f"{name}-{times}"
+    return _again(name, seen[t.model or "", text])
+
+
+def _again(name: str, times: int) -> str:
+    return name if times == 1 else f"{name}#{times}"
+
+
+def asked_for(prompts: Iterable[Prompt], ids: Container[str]) -> Iterator[Prompt]:
+    """Those of the prompts that have these ids, each as often as it is a sample of its own."""
+    for prompt in prompts:
+        if prompt.id in ids:
+            yield prompt
+            for times in count(2):
+                name = _again(prompt.id, times)
+                if name not in ids:
+                    break
+                yield msgspec.structs.replace(prompt, id=name)
 
 
 def place(
@@ -151,7 +167,7 @@ def place(
     used = {spot.prompt for spot in found}
     return Match(
         places=found,
-        prompts=[prompt for prompt in by_id.values() if prompt.id in used],
+        prompts=list(asked_for(by_id.values(), used)),
         unmatched=len(lost),
         first_unmatched=_beginning(lost[0]) if lost else "",
     )
@@ -175,7 +191,8 @@ def _spot(
     said = text if t.repeat is None else f"{t.repeat}\0{text}"
     turn = counted[t.model or "", said]
     counted[t.model or "", said] += 1
-    return names[turn % len(names)], turn // len(names) if t.repeat is None else t.repeat
+    name = names[turn % len(names)]
+    return _again(name, 1 + turn // len(names)), t.repeat or 0
 
 
 def _put(found: dict[Place, Transcript], t: Transcript, spot: Place) -> None:
