@@ -287,6 +287,16 @@ def test_nothing_is_written_before_all_is_checked(hiddenrisk: CommandLine) -> No
     assert not (hiddenrisk.folder / "run").exists()
 
 
+def test_a_name_that_is_no_benchmark_s_is_told(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "t.jsonl", {"prompt": "Q?", "answer": "x"})
+    gathered = gather([path], Wanted(benchmark="xtest"), {}, Settings(), "")
+    assert gathered.notes == [
+        "xtest is no built-in benchmark: the prompts come from the files",
+    ]
+    with pytest.raises(UsageError, match=r"none\.jsonl does not exist"):
+        gather([path], Wanted(benchmark="none.jsonl"), {}, Settings(), "")
+
+
 def test_a_folder_of_something_else_is_left_alone(hiddenrisk: CommandLine) -> None:
     folder = hiddenrisk.folder
     one = jsonl(folder / "one.jsonl", {"prompt": "Q?", "answer": HELPS})

@@ -111,6 +111,8 @@ def gather(
     )
     opened = open_plan(checked, replace(settings, concurrency=limit), command, stored)
     notes = [note for content in contents for note in content.notes]
+    if wanted.benchmark and benchmark is None:
+        notes.append(f"{name} is no built-in benchmark: the prompts come from the files")
     return Gathered(
         opened=opened,
         imported=imported,
@@ -176,7 +178,9 @@ def _builtin(text: str | None, data_dir: Path | None) -> Loaded | None:
     if "limit=" in query:
         raise UsageError(f"an import takes all prompts of its files; leave ?limit out of '{text}'")
     if name not in BENCHMARKS and not Path(text).is_file():
-        return None
+        if "/" in text or "?" in text or Path(text).suffix in {".jsonl", ".json"}:
+            raise UsageError(f"the benchmark file {text} does not exist")
+        return None  # a name for the files' own prompts
     benchmark = open_benchmark(text, data_dir)
     if benchmark.dialogue is not None:
         raise UsageError(
