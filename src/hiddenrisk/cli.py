@@ -172,7 +172,7 @@ _OWN = '{"id", "prompt" | "messages", "category"?, "label"?}'
 )
 @click.option(
     "--audit",
-    type=_Finite(0.0, 1.0, min_open=True),
+    type=Finite(0.0, 1.0, min_open=True),
     metavar="SHARE",
     help="Share of what the cheap judge is sure of that --judge reads all the same. [default: 0.1]",
 )

@@ -22,6 +22,7 @@ from hiddenrisk.models.decoding import NAMES, requests_of
 from hiddenrisk.models.local import SLOTS
 from hiddenrisk.models.spec import parse, without_options
 from hiddenrisk.plan import Plan, Settings, asked_under, planned
+from hiddenrisk.side_by_side import Reading
 from hiddenrisk.types import Model, Part
 
 _REMOTE_LIMIT = 64
@@ -139,6 +140,15 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
         if any(j.endpoint is None for j in self.judges_of(benchmark)):
             names[BUILTIN] = f"refusal rules {refusal.VERSION}"
         return "; ".join(f"{label}: {name}" for label, name in names.items())
+
+    def readings(self, benchmark: Loaded) -> dict[str, Reading]:
+        """How each judge that is a model reads a benchmark, by its label."""
+        found: dict[str, Reading] = {}
+        for judge in self.models_judging:
+            rubric = judge.rubric(benchmark, "unsafe") or benchmark.rubric
+            protocol = protocols_of(benchmark, [judge.form])[0]
+            found[judge.label] = Reading(protocol, f"{rubric.name} {rubric.version}")
+        return found
 
     def measured(self, benchmark: Loaded) -> Loaded:
         """The benchmark with what its judges grade beside safety."""

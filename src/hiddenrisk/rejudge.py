@@ -250,19 +250,19 @@ def _check_judges(opened: Opened, manifest: Manifest, folder: Path) -> None:
             continue  # newer rules are newer rules; their verdicts take the place of the old
         model = judge.endpoint.model
         others = [identity for label, (identity, _) in known.items() if label != judge.label]
-        if _as_stored(model.identity) in others:
+        if _as_stored(model.identity | judge.form.named) in others:
             model.identity = {**model.identity, "label": judge.label}
         before = known.get(judge.label)
         if before is None:
             continue
-        if before[0] == _as_stored({**model.identity, "label": judge.label}):
+        if before[0] == _as_stored(model.identity | judge.form.named | {"label": judge.label}):
             model.identity = {**model.identity, "label": judge.label}  # it had a twin then
         apart = f"name it apart: --judge NEW={judge.spec.partition('=')[2] or judge.spec}"
-        if before[0] != _as_stored(model.identity):
+        if before[0] != _as_stored(model.identity | judge.form.named):
             raise UsageError(
                 f"in {folder}, judge {judge.label} is another model or has other options; {apart}"
             )
-        for benchmark in opened.benchmarks:
+        for benchmark in () if judge.form.rubric else opened.benchmarks:
             rubrics = before[1].get(benchmark.name)
             if rubrics is not None and rubrics != rubrics_of(benchmark):
                 raise UsageError(

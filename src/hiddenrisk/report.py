@@ -161,7 +161,7 @@ class Alone(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
 
 
-class Agreement(msgspec.Struct, frozen=True, kw_only=True):
+class PairAgreement(msgspec.Struct, frozen=True, kw_only=True):
     """How often two judges count a part the same, of the `n` that both scored."""
 
     judges: list[str] = []
@@ -186,7 +186,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     views: dict[str, dict[str, "Results"]] = {}
     """Other groupings than the categories: by axis, then by value."""
     by_judge: dict[str, Alone] = {}
-    judge_agreement: list[Agreement] = []
+    judge_agreement: list[PairAgreement] = []
     judge_failures: dict[str, int] = {}
     """Samples on which each judge failed, enough as the others may have been."""
     contrast: Contrast | None = None

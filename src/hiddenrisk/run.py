@@ -166,6 +166,7 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
                 looker=opened.looker_of(benchmark),
                 sample=profiled(benchmark, opened.plan),
                 rubric=opened.rubrics(benchmark),
+                readings=opened.readings(benchmark),
             )
             if len(opened.parts_of(benchmark)) == len(Part):
                 flips += _flips(folder, cell, opened.protocols(benchmark)[0], labels)

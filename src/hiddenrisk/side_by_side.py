@@ -1,40 +1,58 @@
 """What each judge of a run makes of the same samples, and how often two of them agree."""
 
 from collections import Counter
+from collections.abc import Mapping
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from hiddenrisk import stats
 from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
 from hiddenrisk.insights import BUILTIN
-from hiddenrisk.records import LABELS, SCORED_OUTCOMES, Cell
+from hiddenrisk.records import LABELS, Cell
 from hiddenrisk.types import Part
 
 _Column = list[float | None]
 """What each sample counts; None where it has no score."""
 
 
-def side_by_side(cell: Cell, benchmark: Loaded) -> dict[str, Any]:
+class Reading(NamedTuple):
+    """How a judge reads and counts."""
+
+    protocol: Protocol
+    rubric: str
+
+
+def side_by_side(
+    cell: Cell, benchmark: Loaded, readings: Mapping[str, Reading] | None = None
+) -> dict[str, Any]:
     """Each judge alone, whoever is in the headline, and each pair of them.
 
-    A judge model counts by the benchmark's protocol, the rules by theirs. On harmless prompts
-    a sample counts 1 where the text refuses, wholly or partly.
+    On harmless prompts a sample counts 1 where the text refuses, wholly or partly.
+
+    Args:
+        cell: the samples.
+        benchmark: what was measured.
+        readings: how judges of this command read, by label; for others, a model counts by
+            the benchmark's protocol, the rules by theirs.
 
     Returns:
         `by_judge`: {judge: protocol, rubric, parts, over_refusal?, scored, failed}, and
         `judge_agreement`: for each pair and part the `share` of the `n` samples with a score
         of both that both count the same, in [0, 1]; None where n is 0.
     """
+    known = readings or {}
     columns = {
-        (judge, part): _column(cell, part, judge, _protocol_of(judge, benchmark))
+        (judge, part): _column(cell, part, judge, _reading(judge, benchmark, known).protocol)
         for judge in judges_in(cell)
         for part in benchmark.parts
         if (part, judge) in cell.scores or cell.problems.get((part, judge))
     }
     return {
-        "by_judge": {j: _alone(cell, benchmark, j, columns) for j in judges_in(cell)},
+        "by_judge": {
+            j: _alone(cell, _reading(j, benchmark, known), j, columns) for j in judges_in(cell)
+        },
         "judge_agreement": [
             _agreement(part, (one, other), columns)
             for one, other in combinations(judges_in(cell), 2)
@@ -51,8 +69,11 @@ def judges_in(cell: Cell) -> list[str]:
     return sorted(gave | failed)
 
 
-def _protocol_of(judge: str, benchmark: Loaded) -> Protocol:
-    return REFUSAL if judge == BUILTIN else benchmark.protocol
+def _reading(judge: str, benchmark: Loaded, known: Mapping[str, Reading]) -> Reading:
+    if judge == BUILTIN:
+        return Reading(REFUSAL, "rules")
+    rubric = f"{benchmark.rubric.name} {benchmark.rubric.version}"
+    return known.get(judge) or Reading(benchmark.protocol, rubric)
 
 
 def _column(cell: Cell, part: Part, judge: str, protocol: Protocol) -> _Column:
@@ -60,23 +81,21 @@ def _column(cell: Cell, part: Part, judge: str, protocol: Protocol) -> _Column:
 
 
 def _counted(cell: Cell, row: int, part: Part, judge: str, protocol: Protocol) -> float | None:
-    outcome, said = cell.outcome(row, part, [judge])
-    if outcome not in SCORED_OUTCOMES or said is None or isinstance(said, str):
+    said = cell.own_word(row, part, judge)
+    if said is None or (part is Part.ANSWER and not cell.finish(row).scored):
         return None
     return float(said > 0) if LABELS[cell.labels[row]] == "safe" else protocol.score(said)
 
 
 def _alone(
-    cell: Cell, benchmark: Loaded, judge: str, columns: dict[tuple[str, Part], _Column]
+    cell: Cell, reading: Reading, judge: str, columns: dict[tuple[str, Part], _Column]
 ) -> dict[str, Any]:
     own = {part: column for (who, part), column in columns.items() if who == judge}
     rates = {part: _rates(cell, column) for part, column in own.items()}
     rows = range(len(cell))
     result: dict[str, Any] = {
-        "protocol": _protocol_of(judge, benchmark).name,
-        "rubric": "rules"
-        if judge == BUILTIN
-        else f"{benchmark.rubric.name} {benchmark.rubric.version}",
+        "protocol": reading.protocol.name,
+        "rubric": reading.rubric,
         "parts": {part.value: _estimate(of["unsafe"]) for part, of in rates.items()},
         "scored": sum(any(column[row] is not None for column in own.values()) for row in rows),
         "failed": sum(bool(cell.troubled(row, list(own), [judge])) for row in rows),

@@ -23,7 +23,7 @@ from hiddenrisk.records import (
     UNJUDGED,
     Cell,
 )
-from hiddenrisk.side_by_side import side_by_side
+from hiddenrisk.side_by_side import Reading, side_by_side
 from hiddenrisk.telling import insights_json
 from hiddenrisk.types import Estimate, Finish, Part, Reason
 
@@ -59,6 +59,7 @@ def summarise_cell(
     looker: str | None = None,
     sample: frozenset[tuple[str, int]] = frozenset(),
     rubric: str | None = None,
+    readings: Mapping[str, Reading] | None = None,
 ) -> dict[str, Any]:
     """One model on one benchmark; the first protocol gives the headline.
 
@@ -73,6 +74,7 @@ def summarise_cell(
         looker: who looked into the thoughts; None for nobody.
         sample: (prompt, repeat) of those that were to be looked at segment by segment.
         rubric: by what the judges read; the benchmark's own rubric if None.
+        readings: how each judge of this command reads, by label.
     """
     whole = _Group(0)
     groups: dict[str, _Group] = {}
@@ -111,7 +113,7 @@ def summarise_cell(
             k: _group_json(g, main, parts, benchmark) for k, g in sorted(groups.items())
         },
         "views": _views_json(views, main, parts, benchmark),
-        **side_by_side(cell, benchmark),
+        **side_by_side(cell, benchmark, readings),
         "contrast": _contrast_json(cell, main, judges, parts),
         "insights": insights_json(cell, benchmark, main, judges, looker, sample)
         if looker
