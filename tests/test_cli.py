@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -404,6 +405,28 @@ def wrong_use(done: Done) -> str:
     return lines[0]
 
 
+def test_texts_that_were_read_as_unfinished_thoughts_are_counted(
+    hiddenrisk: CommandLine,
+) -> None:
+    bench = small(hiddenrisk.folder, count=10)
+    texts = ["T\n</think>\n\nA."] * 6 + [REFUSAL] * 4
+    rows = [{"prompt_id": f"p{n}", "response": text} for n, text in enumerate(texts)]
+    recorded = hiddenrisk.folder / "mixed.jsonl"
+    recorded.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = "4 of mixed's texts have no closing tag and were read as unfinished thoughts"
+
+    done = hiddenrisk(*assess(f"mixed=replay/{recorded}", bench))
+    assert said in " ".join(done.out.split())
+    results = _only_results(hiddenrisk.folder / "out")
+    assert results["outcomes"]["cut_in_thinking"] == 4
+    assert any(note.startswith(said) and "?plain" in note for note in results["notes"])
+
+    done = hiddenrisk(*assess(f"mixed=replay/{recorded}?plain", bench, "plain"))
+    results = _only_results(hiddenrisk.folder / "plain")
+    assert results["outcomes"] == {"complete": 10}
+    assert said not in done.out
+
+
 def small(folder: Path, name: str = "small", count: int = 3) -> Path:
     """A benchmark file of so many prompts."""
     path = folder / f"{name}.jsonl"
@@ -414,6 +437,14 @@ def small(folder: Path, name: str = "small", count: int = 3) -> Path:
 
 def assess(model: str, bench: Path, out: str = "out") -> list[str | Path]:
     return ["assess", "--model", model, "--benchmark", bench, "--out", out]
+
+
+def _only_results(folder: Path) -> dict[str, Any]:
+    """What a run of one model on one benchmark has in its summary."""
+    summary = json.loads((folder / "summary.json").read_text())
+    (model,) = summary["models"].values()
+    (results,) = model["benchmarks"].values()
+    return results
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

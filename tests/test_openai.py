@@ -183,6 +183,14 @@ def test_a_template_that_opens_the_thought_is_learnt() -> None:
     assert (third.thinking, third.answer, third.style) == ("T", "A", "prefilled")
 
 
+def test_replies_without_tags_are_answers_where_the_user_says_so() -> None:
+    with ChatServer({"m": _by_text}) as server:
+        spec = server.spec("m")
+        replies = _ask(f"{spec}?plain", "think", "so far", "think")
+    assert [r.answer for r in replies] == ["A", "so far", "A"]
+    assert open_model(f"{spec}?plain").identity != open_model(spec).identity
+
+
 def test_one_echoed_tag_among_plain_replies_teaches_nothing() -> None:
     with ChatServer({"m": _by_text}) as server:
         replies = _ask(server.spec("m"), "plain", "plain", "think", "plain")

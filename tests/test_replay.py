@@ -129,6 +129,8 @@ def test_a_template_that_opens_the_thought_is_told_from_the_file(tmp_path: Path)
     whole, cut = _ask(path, "0?", "cut?")
     assert _parts(whole) == ("T0", "A0", Finish.COMPLETE)
     assert _parts(cut) == ("T cut", None, Finish.CUT_IN_THINKING)
+    (answer,) = _ask(path, "cut?", options="?plain")
+    assert _parts(answer) == (None, "T cut", Finish.COMPLETE)
     # One row among many that has no other tag is an answer that names the tag.
     plain = [{"prompt": f"{n}?", "answer": f"A{n}"} for n in range(3)] + rows[:1]
     path = _jsonl(tmp_path / "plain.jsonl", plain)

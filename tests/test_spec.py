@@ -140,6 +140,8 @@ def test_a_url_with_a_secret_in_it_is_refused_without_repeating_it(typed: str) -
         ("http://h/v1#m?steam", "unknown option 'steam'; did you mean 'stream'"),
         ("fake/echo?stream", "unknown option 'stream'"),
         ("http://h/v1#m?prefilled=no", "option 'prefilled' .* takes no value"),
+        ("replay/x.csv?plain=no", "option 'plain' .* takes no value"),
+        ("http://h/v1#m?plain&prefilled", "'prefilled' and 'plain' .* contrary"),
         ("local/smollm2?think=no", "think=no .* write on or off"),
         ("local/smollm2?think&budget=lots", "budget=lots .* 5 to 2500 tokens, or none"),
         ("local/smollm2?think&budget=²", "5 to 2500 tokens, or none"),

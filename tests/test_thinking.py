@@ -277,6 +277,30 @@ def test_a_closing_tag_alone_tells_that_the_prompt_opened_the_thought(
     assert (found.style, found.unfinished) == ("prefilled", False)
 
 
+@given(thought=FREE, answer=NO_CODE)
+def test_so_does_one_behind_code_that_was_left_open(thought: str, answer: str) -> None:
+    text = f"{thought}\n</think>\n\n{answer}"
+    found = split(text)
+    assert (found.thinking, found.answer) == (thought.strip(), answer.strip() or None)
+
+
+_SAID = st.lists(
+    st.sampled_from(["word", "I write </think> and go on", "in <think> tags", "`x`", "So. "]),
+    max_size=6,
+).map(" ".join)
+
+
+@given(said=_SAID, answer=NO_CODE, opening=st.sampled_from(["", "<think>\n"]))
+def test_a_tag_that_a_thought_speaks_of_closes_nothing_before_one_that_stands_alone(
+    said: str, answer: str, opening: str
+) -> None:
+    text = f"{opening}Okay, {said} now.\n</think>\n\n{answer}"
+    for prefilled in (False, True):
+        found = split(text, prefilled=prefilled)
+        assert found.thinking == f"Okay, {said} now."
+        assert found.answer == (answer.strip() or None)
+
+
 @pytest.mark.parametrize(
     "unit",
     [

@@ -98,7 +98,7 @@ A SPEC names a model or a judge: [label=]provider/model, or [label=]URL#model-id
   http://localhost:8000/v1#my-model, replay/transcripts.jsonl, local/smollm2?think,
   litellm/vertex_ai/gemini-2.5-pro?effort=low (other providers; the extra "litellm")
   options, joined by &: ?stream (send server-sent events), ?prefilled (the chat
-  template opens the thought), ?tags=<r>,</r> (what stands around a thought),
+  template opens the thought), ?plain (a text without tags is an answer), ?tags=<r>,</r> (what stands around a thought),
   ?think=on|off, ?effort=low, ?budget=N (tokens of thinking), as the provider has it,
   ?decoding=zerothink|lessthink|morethink (write an empty or a short thought for the
   model, or have it think on; the endpoint must go on with a message that was begun)

@@ -21,7 +21,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from hiddenrisk.tags import LOOKS, Cuts, Kind
+from hiddenrisk.places import LOOKS
+from hiddenrisk.tags import Cuts, Kind
 
 _PART_OF = r"(?:<(?:\|[a-z]{0,9}+\|?+)?+)?+\Z"
 """What is left of a token where the text ends inside it."""

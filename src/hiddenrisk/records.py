@@ -49,6 +49,7 @@ class _Response(msgspec.Struct):
     visibility: Visibility
     usage: Usage
     provider: str = ""
+    style: str = ""
     served_model: str | None = None
     fingerprint: str | None = None
     dialogue: tuple[msgspec.Raw, ...] | None = None
@@ -146,6 +147,8 @@ class Cell:
         """Who reads first, where not all is read by the judges."""
         self.keys = array("Q")
         """The first sixty bits of each response's key."""
+        self.untagged = 0
+        """Texts of a model whose prompt opens the thought that never close it."""
         self.offsets = array("q")
         """Where the response stands in its file; -1 for a sample that has none."""
         self.finishes = array("b")
@@ -197,6 +200,8 @@ class Cell:
         self.categories.append(self.paths.setdefault(record.category, len(self.paths)))
         row = len(self.offsets) - 1
         if isinstance(record, _Response):
+            cut = record.finish is Finish.CUT_IN_THINKING
+            self.untagged += cut and record.style == "prefilled"
             for name, value in record.meta.items():
                 self.facts[name][row] = value
         return row

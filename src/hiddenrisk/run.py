@@ -24,7 +24,7 @@ from hiddenrisk.plan import PLAIN, Plan, asked_under, planned, profiled, selecte
 from hiddenrisk.records import FAILED, Cell, read_records
 from hiddenrisk.report import Example, ExampleVerdict, render
 from hiddenrisk.store import RESPONSES, VERDICTS, Journal, cannot_write, read_at, records
-from hiddenrisk.types import Message, Part, Response, Verdict
+from hiddenrisk.types import Message, Model, Part, Response, Verdict
 
 SUMMARY, FLIPS, REPORT = "summary.json", "flips.jsonl", "report.html"
 _USAGE = ("calls", "prompt_tokens", "completion_tokens", "reasoning_tokens")
@@ -162,7 +162,11 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
                 labels,
                 opened.parts_of(benchmark),
                 _missing(cell, benchmark, opened.plan),
-                opened.notes(benchmark) + odds_notes(cell, opened.models_judging, benchmark),
+                [
+                    *opened.notes(benchmark),
+                    *odds_notes(cell, opened.models_judging, benchmark),
+                    *_late_notes(cell, model),
+                ],
                 looker=opened.looker_of(benchmark),
                 sample=profiled(benchmark, opened.plan),
                 rubric=opened.rubrics(benchmark),
@@ -208,6 +212,19 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
     write_json(folder / SUMMARY, result)
     write_text(folder / REPORT, render(result, _with_verdicts(folder, shown)))
     return result
+
+
+def _late_notes(cell: Cell, model: Model) -> list[str]:
+    """What is known of a model's replies only once they are there."""
+    if not cell.untagged or model.provider == "local":
+        return []  # the embedded model's prompt is ours: it does open the thought
+    note = (
+        f"{cell.untagged} of {model.label}'s texts have no closing tag and were read as unfinished "
+        "thoughts, not as answers, as its other replies close a thought that they never opened "
+        "(or ?prefilled says so). If they are answers, assess it again with ?plain "
+        "(replay/TRANSCRIPTS?plain)."
+    )
+    return [note]
 
 
 def _victim(opened: Opened) -> dict[str, str] | None:

@@ -168,13 +168,14 @@ def _marked(reason: str, marked: Finish | None) -> Finish | None:
 
 
 def _finish(parts: Split, thought: bool, reason: str, marked: Finish | None) -> Finish:
-    cut = reason in _CUT_REASONS
+    cut, closed = reason in _CUT_REASONS, parts.thinking is not None
     if marked is not None and marked.blocked:
         return marked
     if parts.unfinished:
         return Finish.CUT_IN_THINKING
     if parts.answer is None:
-        return Finish.CUT_IN_THINKING if cut and thought else Finish.EMPTY
+        # A thought in the text that was closed is whole; of one beside the text nobody says.
+        return Finish.CUT_IN_THINKING if cut and thought and not closed else Finish.EMPTY
     return Finish.CUT_IN_ANSWER if cut else marked or Finish.COMPLETE
 
 

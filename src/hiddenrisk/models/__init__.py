@@ -35,12 +35,12 @@ OPTIONS: dict[str, frozenset[str]] = {
     "openai-responses": frozenset({"stream", "effort", "summary"}),
     "litellm": frozenset({"effort", "budget"}),
     "local": frozenset({"think", "budget", "decoding"}),
-    "replay": frozenset({"prefilled", "tags"}),
+    "replay": frozenset({"prefilled", "plain", "tags"}),
     "fake": frozenset(),
 }
 """Options after `?`; every OpenAI-compatible provider takes the same ones."""
-_HTTP_OPTIONS = frozenset({"stream", "prefilled", "tags", "decoding", *controls.NAMES})
-_FLAGS = frozenset({"stream", "prefilled"})
+_HTTP_OPTIONS = frozenset({"stream", "prefilled", "plain", "tags", "decoding", *controls.NAMES})
+_FLAGS = frozenset({"stream", "prefilled", "plain"})
 """They are there or not; `?prefilled=no` would say the contrary of what it does."""
 
 
@@ -81,4 +81,9 @@ def open_model(
             raise UsageError(
                 f"option '{option}' in '{spec.text}' takes no value; write ?{option}, or leave it out"
             )
+    if {"prefilled", "plain"} <= spec.options.keys():
+        raise UsageError(
+            f"options 'prefilled' and 'plain' in '{spec.text}' say the contrary of each other: "
+            "a text without tags is a thought, or an answer; leave one of them out"
+        )
     return completing(spec) if completions else BUILDERS[spec.provider](spec)

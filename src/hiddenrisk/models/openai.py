@@ -81,6 +81,8 @@ class OpenAIModel(HttpModel[Stream]):
     ) -> None:
         super().__init__(spec, base_url, path, key)
         self.prefilled = "prefilled" in spec.options
+        self._never = "plain" in spec.options
+        """No reply begins inside a thought, whatever others show."""
         self._closed = self._plain = 0
         """Replies that closed a thought they never opened, and replies without any tag."""
         self._provider = spec.provider
@@ -92,6 +94,8 @@ class OpenAIModel(HttpModel[Stream]):
         self.identity: dict[str, Any] = {"endpoint": base_url, "model": spec.model}
         if tags:
             self.identity["tags"] = tags
+        if self._never:
+            self.identity["plain"] = True
         if how:
             self.identity["decoding"] = how.identity
 
@@ -127,7 +131,7 @@ class OpenAIModel(HttpModel[Stream]):
     @property
     def _inside(self) -> bool:
         """Whether replies start inside a thought; what follows a message of ours does not."""
-        return self.prefilled and self._how is None
+        return self.prefilled and self._how is None and not self._never
 
     def _learnt(self, reply: Reply) -> Reply:
         """The reply, once it was learnt from.

@@ -79,7 +79,8 @@ def from_spec(spec: Spec) -> "ReplayModel":
     """
     tags = tags_of(spec)
     rows = load(Path(spec.model))
-    prefilled = "prefilled" in spec.options or _prefilled(rows, tags)
+    told = "prefilled" in spec.options
+    prefilled = told or ("plain" not in spec.options and _prefilled(rows, tags))
     return ReplayModel(spec, rows, prefilled=prefilled, tags=tags)
 
 
