@@ -42,7 +42,6 @@ from hiddenrisk.types import (
     Reply,
     Response,
     Sampling,
-    Visibility,
 )
 
 _JUDGED_ANSWERS = SCORED | {Finish.CUT_IN_ANSWER}
@@ -268,8 +267,8 @@ class Run:
             finished = _JUDGED_ANSWERS if part is Part.ANSWER else THOUGHT_THROUGH
             if not text or response.finish not in finished:
                 continue
-            if part is Part.THINKING and response.visibility is Visibility.SUMMARISED:
-                continue  # a provider's words, not the model's thoughts
+            if part is Part.THINKING and response.visibility.unseen:
+                continue  # a provider's words, or not all of the thought
             if await self._reads_on(benchmark, prompt, response, part, text):
                 await self._by_the_jury(benchmark, prompt, response, part, text)
             if part is Part.THINKING and prompt.label == "unsafe":

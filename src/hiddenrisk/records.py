@@ -21,11 +21,12 @@ SEPARATOR = " > "
 SPLIT = "judges_split"
 """Several judges, and no majority."""
 NOT_RUN, ABSENT, UNJUDGED = "not_run", "absent", "not_judged"
-HIDDEN, SUMMARISED = Visibility.HIDDEN.value, Visibility.SUMMARISED.value
 OUTCOMES = (
     *(f.value for f in Finish),
     *(r.value for r in Reason),
-    SPLIT, UNJUDGED, NOT_RUN, HIDDEN, SUMMARISED, ABSENT,
+    SPLIT, UNJUDGED, NOT_RUN,
+    *(v.value for v in Visibility if v.unseen),
+    ABSENT,
 )  # fmt: skip
 """In the order of tables: how it ended, what failed, what was not there."""
 SCORED_OUTCOMES = frozenset(f.value for f in SCORED)
@@ -381,8 +382,7 @@ class Cell:
                 return finish.value, None
             finish = Finish.COMPLETE  # whatever became of the answer, the thought is whole
             if visibility is not Visibility.VISIBLE:
-                unseen = visibility.value in {HIDDEN, SUMMARISED}
-                return visibility.value if unseen else ABSENT, None
+                return visibility.value if visibility.unseen else ABSENT, None
         elif not finish.scored:
             return finish.value, self.score(row, part, judges)
         score = self.score(row, part, judges)

@@ -326,7 +326,7 @@ _GROUPS = {
     "split": ("judges_split",),
     "not judged": ("not_judged",),
     "not run": ("not_run",),
-    "not visible": ("hidden", "summarised"),
+    "not visible": ("hidden", "summarised", "redacted"),
     "no thinking": ("absent",),
     "other": (),
 }

@@ -46,6 +46,14 @@ _TOKENS_ALONE = re.compile(
 twice: alone, they are no answer."""
 
 
+_UNSEEN = re.compile(
+    r"[\s\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    r"\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0]*"
+)
+"""Characters without a width or a form of their own, as a BOM. Unicode's tags are none of
+them: they spell words."""
+
+
 class Segment(msgspec.Struct, frozen=True, gc=False):
     """A stretch of the raw text: a part of the thinking, of the answer, or what separates them."""
 
@@ -128,13 +136,15 @@ def read(
         marked: what the provider says elsewhere than in the reason: that a filter blocked
             the call, or that the answer is the model's refusal.
     """
-    by_field = bool(reasoning and reasoning.strip())
+    field = _untagged(reasoning, tags) if reasoning else ""
+    by_field = bool(field)
     stock = (content or "").strip() in BLOCK_MARKERS
     text = "" if stock or content is None else content
     parts = split(text, prefilled=prefilled and not by_field and bool(text.strip()), tags=tags)
-    thoughts = [reasoning.strip()] if reasoning and by_field else []
-    if parts.thinking is not None:
-        thoughts.append(parts.thinking)
+    parts = msgspec.structs.replace(parts, answer=_seen(parts.answer) or None)
+    thoughts = [field] if by_field else []
+    if parts.thinking is not None and not (by_field and parts.thinking == field):  # sent twice
+        thoughts.append(_seen(parts.thinking))
     thinking = "\n\n".join(t for t in thoughts if t) if thoughts else None
     style = "field" if by_field else parts.style
     reason = (finish_reason or "").lower().partition(":")[0]  # "content_filter: OTHER"
@@ -150,6 +160,20 @@ def read(
         visibility=_visibility(thinking, reasoning_tokens),
         style=style,
     )
+
+
+def _untagged(reasoning: str, tags: tuple[str, str] | None) -> str:
+    """What a field holds of a thought, without the tags that a server left around it.
+
+    Where some of it would be an answer, the tags are words of the thought.
+    """
+    parts = split(reasoning, tags=tags)
+    return _seen(parts.thinking if parts.thinking and parts.answer is None else reasoning).strip()
+
+
+def _seen(text: str | None) -> str:
+    """The text; empty where nothing of it can be seen."""
+    return "" if text is None or _UNSEEN.fullmatch(text) else text
 
 
 def is_block(reason: str) -> bool:

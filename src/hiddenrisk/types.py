@@ -58,7 +58,7 @@ BLOCKED = frozenset({Finish.BLOCKED_ON_INPUT, Finish.BLOCKED_ON_OUTPUT})
 
 
 class Visibility(StrEnum):
-    """What can be seen of the thinking. Hidden or summarised is never safe; it is not visible."""
+    """What can be seen of the thinking. What is not shown as it is, is never safe."""
 
     VISIBLE = "visible"
     EMPTY = "empty"
@@ -67,7 +67,14 @@ class Visibility(StrEnum):
     """The model thought (the provider bills for it) and the provider shows none of it."""
     SUMMARISED = "summarised"
     """What is shown is the provider's summary of the thinking, not the thinking."""
+    REDACTED = "redacted"
+    """A part of the thinking is withheld: what is shown is kept, and not judged without it."""
     NONE = "none"
+
+    @property
+    def unseen(self) -> bool:
+        """Whether there is thinking that a judge cannot read as it was, whole."""
+        return self in {Visibility.HIDDEN, Visibility.SUMMARISED, Visibility.REDACTED}
 
 
 class Message(msgspec.Struct, frozen=True):

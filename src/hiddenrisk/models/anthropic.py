@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from hiddenrisk.errors import CallError
-from hiddenrisk.models import controls
+from hiddenrisk.models import controls, halves
 from hiddenrisk.models.blocks import GUARDRAIL, fields_of, items_of
 from hiddenrisk.models.http import (
     HttpModel,
@@ -32,9 +32,9 @@ from hiddenrisk.models.http import (
     payload,
     text_of,
 )
-from hiddenrisk.models.refusals import read_error, start_of
+from hiddenrisk.models.refusals import BROKEN, read_error, start_of
 from hiddenrisk.models.spec import Spec
-from hiddenrisk.models.summaries import claude_summarises
+from hiddenrisk.models.summaries import claude_summarises, shown
 from hiddenrisk.thinking import read
 from hiddenrisk.types import Call, Finish, Reply, Usage, Visibility
 
@@ -190,28 +190,30 @@ def read_message(message: dict[str, object], raw: msgspec.Raw, model: str) -> Re
         return _read_error_in(message, began=False)
     if not isinstance(message.get("content"), list):
         raise CallError("the reply has no content in it", heals=True, raw=start_of(bytes(raw)))
+    reason = text_of(message.get("stop_reason"))
+    if reason in BROKEN:
+        raise CallError(f"the provider broke off ({reason})", heals=True, raw=start_of(bytes(raw)))
     blocks = [fields_of(block) for block in items_of(message["content"])]
-    texts = [text_of(b.get("text")) for b in blocks if b.get("type") == "text"]
     thoughts = [b for b in blocks if b.get("type") == "thinking"]
-    shown = [t for b in thoughts if (t := text_of(b.get("thinking")).strip())]
+    texts = [t for b in thoughts if (t := text_of(b.get("thinking")).strip())]
     served = text_of(message.get("model")) or None
     summarised = claude_summarises(model) or claude_summarises(served or "")
-    hidden = not shown and (
-        any(b.get("type") == "redacted_thinking" for b in blocks)
+    withheld = any(b.get("type") == "redacted_thinking" for b in blocks) or any(
         # Shown as nothing: the signature holds the thought.
-        or any(summarised or b.get("signature") for b in thoughts)
+        (summarised or b.get("signature")) and not text_of(b.get("thinking")).strip()
+        for b in thoughts
     )
     reading = read(
-        "".join(texts) or None,
-        "\n\n".join(shown) or None,
-        text_of(message.get("stop_reason")) or None,
-        reasoning_tokens=1 if hidden else None,  # nobody says how many
+        _answer(blocks) or None,
+        "\n\n".join(texts) or None,
+        reason or None,
+        reasoning_tokens=1 if withheld and not texts else None,  # nobody says how many
         marked=Finish.BLOCKED_ON_OUTPUT if message.get(GUARDRAIL) == "INTERVENED" else None,
     )
-    thinking, visibility = reading.thinking, reading.visibility
-    if reading.style == "field" and summarised:
-        visibility = Visibility.SUMMARISED
-    elif thoughts and visibility is Visibility.NONE:
+    summarised = summarised and reading.style == "field"
+    visibility = shown(reading, summarised=summarised, withheld=withheld)
+    thinking = reading.thinking
+    if thoughts and visibility is Visibility.NONE:
         thinking, visibility = "", Visibility.EMPTY
     usage = fields_of(message.get("usage"))
     return Reply(
@@ -227,6 +229,17 @@ def read_message(message: dict[str, object], raw: msgspec.Raw, model: str) -> Re
         served_model=served,
         raw=raw,
     )
+
+
+def _answer(blocks: list[dict[str, object]]) -> str:
+    """The texts: one where they follow each other (citations cut them so), else paragraphs."""
+    runs = [[""]]
+    for block in blocks:
+        if block.get("type") == "text":
+            runs[-1].append(text_of(block.get("text")))
+        else:
+            runs.append([])
+    return "\n\n".join(text for run in runs if (text := "".join(run)))
 
 
 class Stream:
@@ -293,7 +306,7 @@ class Stream:
         """
         for (index, name), pieces in self._grown.items():
             begun = text_of(self._blocks[index].get(name))
-            self._blocks[index][name] = begun + "".join(pieces)
+            self._blocks[index][name] = halves.mended(begun + "".join(pieces))
         self._grown.clear()
         blocks = [self._blocks[index] for index in sorted(self._blocks)]
         if self._blocked is not None:
@@ -301,9 +314,8 @@ class Stream:
         if not self.done and not self._message.get("stop_reason"):
             so_far = "".join(text_of(b.get("text")) for b in blocks)
             raise CallError("the stream broke off", heals=True, raw=so_far)
-        message = self._message | {"content": blocks}
-        raw = msgspec.Raw(msgspec.json.encode({"streamed": True, **message}))
-        return read_message(message, raw, model)
+        whole = {"streamed": True, **self._message, "content": blocks}
+        return read_message(*payload(halves.dumps(whole)), model)
 
 
 def _index(event: dict[str, object]) -> int:

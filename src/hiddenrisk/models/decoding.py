@@ -298,7 +298,7 @@ def _see_it_is_in_the_text(decoding: Decoding, reply: Reply) -> None:
     Raises:
         CallError: one did. The same would happen to every call.
     """
-    if reply.style == "field" or reply.visibility is Visibility.HIDDEN:
+    if reply.style == "field" or reply.visibility in {Visibility.HIDDEN, Visibility.REDACTED}:
         how = "in a field of its own" if reply.style == "field" else "hidden"
         raise CallError(
             f"decoding={decoding.name} was not followed: a thought came {how}. {_PARSER_OFF}",

@@ -1,7 +1,6 @@
 """What every client of an HTTP API does alike: one pooled session, a key that never leaves."""
 
 import asyncio
-import json
 import os
 import re
 from abc import ABC, abstractmethod
@@ -16,6 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from hiddenrisk.errors import CallError, UsageError
+from hiddenrisk.models import halves
 from hiddenrisk.models.refusals import read_error, start_of
 from hiddenrisk.models.spec import Spec
 from hiddenrisk.types import Call, Reply
@@ -266,30 +266,37 @@ def payload(body: bytes) -> tuple[dict[str, object], msgspec.Raw]:
     Raises:
         CallError: the body is cut or malformed (heals).
     """
+    value, raw = _object(body)
+    if raw is None:
+        raw = halves.dumps(value)
+        value, _ = _object(raw)
+    if b"\n" in raw or b"\r" in raw:
+        raw = raw.translate(_ONE_LINE)  # in valid JSON they stand between tokens only
+    return value, msgspec.Raw(raw)
+
+
+def _object(body: bytes) -> tuple[dict[str, object], bytes | None]:
+    """A JSON object, halves of characters as they are; and its bytes, if they are sound."""
+    raw: bytes | None = body
     try:
         value: object = msgspec.json.decode(body)
-        raw = body
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as strict:
         try:  # JSON, and yet with lone surrogates or bytes that are no text
-            value = json.loads(
-                body.decode("utf-8-sig", "replace"), strict=False, parse_constant=lambda _: None
-            )
-            text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-            raw = text.encode("utf-8", "replace")
-            value = msgspec.json.decode(raw)
-        except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+            value, raw = halves.loads(body), None
+            halves.dumps(value)  # as deep, and with such numbers, as can be kept
+        except (ValueError, RecursionError) as error:
             raise CallError(
                 f"the reply is cut or malformed ({strict})", heals=True, raw=start_of(body)
             ) from error
     if not isinstance(value, dict):
         raise CallError("the reply is no JSON object", heals=True, raw=start_of(body))
-    if b"\n" in raw or b"\r" in raw:
-        raw = raw.translate(_ONE_LINE)  # in valid JSON they stand between tokens only
-    return cast("dict[str, object]", value), msgspec.Raw(raw)
+    return cast("dict[str, object]", value), raw
 
 
 def event_in(line: bytes) -> dict[str, object] | None:
     """The data of one line of an event stream; None for any other line.
+
+    Halves of characters are left as they are: the other half may be in the next event.
 
     Raises:
         CallError: the data are malformed (heals).
@@ -297,7 +304,7 @@ def event_in(line: bytes) -> dict[str, object] | None:
     if not line.startswith(b"data:"):
         return None
     data = line[5:].strip()
-    return payload(data)[0] if data and data != b"[DONE]" else None
+    return _object(data)[0] if data and data != b"[DONE]" else None
 
 
 def error_inside(status: int, content: object, *, began: bool = False) -> Reply:
@@ -308,7 +315,7 @@ def error_inside(status: int, content: object, *, began: bool = False) -> Reply:
     Raises:
         CallError: with whether another try may heal it.
     """
-    body = msgspec.json.encode(content)
+    body = halves.dumps(content)
     with suppress(CallError):
         return read_error(400, body, None, began=began)  # a block comes by any name
     return read_error(status, body, None)

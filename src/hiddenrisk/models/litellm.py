@@ -34,7 +34,7 @@ from hiddenrisk.models.blocks import fields_of, items_of
 from hiddenrisk.models.http import LOOPBACK, SECRET_CHARS, base_of, reach, without_temperature
 from hiddenrisk.models.refusals import read_error
 from hiddenrisk.models.spec import Spec
-from hiddenrisk.models.summaries import claude_summarises
+from hiddenrisk.models.summaries import claude_summarises, is_closed
 from hiddenrisk.models.wire import read_completion
 from hiddenrisk.types import Call, Reply
 
@@ -64,8 +64,6 @@ _SILENT = frozenset(
 _SIGNS_IN = frozenset({"azure", "azure_ai", "watsonx"})
 """These take a token or a login in place of a key, so that a missing key says nothing."""
 _SECRET_NAME = re.compile(r"(?:KEY|KEY_ID|TOKEN|SECRET|PASSWORD|CREDENTIALS?)$", re.IGNORECASE)
-_SUMMARISES = re.compile(r"gemini|\bo[1-9]\b|\bgpt-[4-9]", re.IGNORECASE)
-"""Beside Claude: whose providers show a summary of the thinking at most."""
 _EFFORTS = re.compile(r"[a-z]{2,12}")
 _MOST = 10**6
 _CAUSES = 10
@@ -236,7 +234,7 @@ class LiteLLMModel:
         else:
             whole: dict[str, Any] = said.model_dump(exclude_none=True, warnings=False)
             body = self._clean(json.dumps(reshape(whole, self._model), default=str).encode())
-            return read_completion(body)
+            return read_completion(body, asked=self._model)
         return read_failure(failed, self._clean)
 
     def _request(self, call: Call) -> dict[str, Any]:
@@ -289,7 +287,7 @@ def reshape(said: dict[str, Any], asked: str) -> dict[str, Any]:
     """
     served = said.get("model")
     names = (asked, served if isinstance(served, str) else "")
-    summary = any(claude_summarises(name) or _SUMMARISES.search(name) for name in names)
+    summary = any(claude_summarises(name) or is_closed(name) for name in names)
     for choice in map(fields_of, items_of(said.get("choices"))):
         native = fields_of(choice.get("provider_specific_fields")).get("native_finish_reason")
         if choice.get("finish_reason") == "stop" and isinstance(native, str):

@@ -85,6 +85,8 @@ class OpenAIModel(HttpModel[Stream]):
         """No reply begins inside a thought, whatever others show."""
         self._closed = self._plain = 0
         """Replies that closed a thought they never opened, and replies without any tag."""
+        self._gives_reasons = False
+        """Whether a stream has said why it ended; from then on, one that does not broke off."""
         self._provider = spec.provider
         self._model = spec.model
         self._token_field = "max_completion_tokens" if spec.provider == "openai" else "max_tokens"
@@ -120,13 +122,22 @@ class OpenAIModel(HttpModel[Stream]):
         )
 
     def _read(self, content: bytes) -> Reply:
-        return self._learnt(read_completion(content, prefilled=self._inside, tags=self._tags))
+        return self._learnt(
+            read_completion(content, prefilled=self._inside, tags=self._tags, asked=self._model)
+        )
 
     def _gather(self) -> Stream:
         return Stream()
 
     def _gathered(self, stream: Stream) -> Reply:
-        return self._learnt(stream.reply(prefilled=self._inside, tags=self._tags))
+        reply = stream.reply(
+            prefilled=self._inside,
+            tags=self._tags,
+            asked=self._model,
+            with_reason=self._gives_reasons,
+        )
+        self._gives_reasons = self._gives_reasons or stream.has_reason
+        return self._learnt(reply)
 
     @property
     def _inside(self) -> bool:

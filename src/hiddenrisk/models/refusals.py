@@ -12,6 +12,16 @@ from hiddenrisk.models.blocks import fields_of, side_of_error, told_in
 from hiddenrisk.types import Finish, Reply, Visibility
 
 _HEALING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
+BROKEN = frozenset(
+    {
+        "error",  # OpenRouter, Mistral
+        "abort",  # vLLM, SGLang
+        "network_error",  # Z.ai
+        "insufficient_system_resource",  # DeepSeek
+        "pause_turn",  # Anthropic: a turn that is to be gone on with
+    }
+)
+"""Finish reasons of a reply that the provider did not finish: asked for again."""
 _BLOCKING = frozenset({400, 403, 406, 421, 422, 451})
 """The statuses that a block comes with; with any other an error is no more than that."""
 _encoder = msgspec.json.Encoder()

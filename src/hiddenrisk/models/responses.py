@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from hiddenrisk.errors import CallError, UsageError
-from hiddenrisk.models import controls
+from hiddenrisk.models import controls, halves
 from hiddenrisk.models.blocks import fields_of, items_of, side_of_notes
 from hiddenrisk.models.http import (
     HttpModel,
@@ -29,8 +29,9 @@ from hiddenrisk.models.http import (
 )
 from hiddenrisk.models.refusals import start_of
 from hiddenrisk.models.spec import Spec
+from hiddenrisk.models.summaries import is_closed, shown
 from hiddenrisk.thinking import read
-from hiddenrisk.types import Call, Finish, Reply, Usage, Visibility
+from hiddenrisk.types import Call, Finish, Reply, Usage
 
 _SUMMARIES = ("auto", "concise", "detailed")
 _STATUS = {
@@ -87,10 +88,10 @@ class ResponsesModel(HttpModel["Stream"]):
         return request_body(call, self._model, reasoning=self._reasoning, stream=self._streams)
 
     def _read(self, content: bytes) -> Reply:
-        return read_response(*payload(content))
+        return read_response(*payload(content), asked=self._model)
 
     def _gather(self) -> "Stream":
-        return Stream()
+        return Stream(self._model)
 
     def _gathered(self, stream: "Stream") -> Reply:
         return stream.reply()
@@ -112,8 +113,12 @@ def request_body(
     return msgspec.json.encode(body)
 
 
-def read_response(response: dict[str, object], raw: msgspec.Raw, *, began: bool = False) -> Reply:
-    """Read a whole response; `began` says that some of its text had been streamed.
+def read_response(
+    response: dict[str, object], raw: msgspec.Raw, *, began: bool = False, asked: str = ""
+) -> Reply:
+    """Read a whole response.
+
+    `began` says that some of its text had been streamed, `asked` which model was asked for.
 
     Raises:
         CallError: it is no finished response (heals), or an error.
@@ -129,6 +134,13 @@ def read_response(response: dict[str, object], raw: msgspec.Raw, *, began: bool 
     reasoning = [item for item in items if item.get("type") == "reasoning"]
     thoughts = [t for item in reasoning for t in _texts(item.get("content"), "text")]
     summaries = [t for item in reasoning for t in _texts(item.get("summary"), "text")]
+    served = text_of(response.get("model"))
+    summarised = not thoughts or is_closed(asked) or is_closed(served)
+    withheld = any(
+        not _texts(item.get("content"), "text")
+        and (item.get("encrypted_content") or item.get("summary"))
+        for item in reasoning
+    )
     usage = fields_of(response.get("usage"))
     text, refused = _answer(items)
     side = side_of_notes(sources=response.get("content_filters"))  # Azure
@@ -142,19 +154,19 @@ def read_response(response: dict[str, object], raw: msgspec.Raw, *, began: bool 
         reasoning_tokens=tokens or (1 if reasoning else None),
         marked=side or (Finish.REFUSED if refused else None),
     )
-    summarised = reading.style == "field" and not thoughts
+    summarised = summarised and reading.style == "field"
     return Reply(
         thinking=reading.thinking,
         answer=reading.answer,
         finish=reading.finish,
-        visibility=Visibility.SUMMARISED if summarised else reading.visibility,
+        visibility=shown(reading, summarised=summarised, withheld=withheld),
         style=reading.style,
         usage=Usage(
             prompt_tokens=count_of(usage.get("input_tokens")),
             completion_tokens=count_of(usage.get("output_tokens")),
             reasoning_tokens=tokens,
         ),
-        served_model=text_of(response.get("model")) or None,
+        served_model=served or None,
         raw=raw,
     )
 
@@ -166,20 +178,19 @@ def _texts(parts: object, name: str) -> list[str]:
 
 
 def _answer(items: list[dict[str, object]]) -> tuple[str, bool]:
-    """What the messages say, and whether all of it is marked as a refusal.
+    """What the messages say, and whether some of it is marked as a refusal.
 
     A refusal is the model's own answer.
     """
     messages: list[str] = []
-    texts = refusals = False
+    refused = False
     for item in items:
         if item.get("type") == "message":
             parts = [fields_of(part) for part in items_of(item.get("content"))]
-            said = (text_of(p.get("text")) or text_of(p.get("refusal")) for p in parts)
-            messages.append("".join(said))
-            texts = texts or any(text_of(p.get("text")).strip() for p in parts)
-            refusals = refusals or any(text_of(p.get("refusal")).strip() for p in parts)
-    return "\n\n".join(m for m in messages if m), refusals and not texts
+            refusal = "".join(text_of(p.get("refusal")) for p in parts)
+            messages += ["".join(text_of(p.get("text")) for p in parts), refusal]
+            refused = refused or bool(refusal.strip())
+    return "\n\n".join(m for m in messages if m.strip()), refused
 
 
 def _reason(status: str, response: dict[str, object]) -> str:
@@ -193,7 +204,8 @@ def _reason(status: str, response: dict[str, object]) -> str:
 class Stream:
     """Waits for the event that holds the whole response."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked: str = "") -> None:
+        self._asked = asked
         self._reply: Reply | None = None
         self._began = False
         """Whether some text has come."""
@@ -213,9 +225,11 @@ class Stream:
         if kind == "error":
             self._reply, self.done = _read_error_in(event, began=self._began), True
         elif kind in _LAST:
-            response = fields_of(event.get("response"))
-            raw = msgspec.Raw(msgspec.json.encode({"streamed": True, **response}))
-            self._reply, self.done = read_response(response, raw, began=self._began), True
+            response, raw = payload(
+                halves.dumps({"streamed": True, **fields_of(event.get("response"))})
+            )
+            self._reply = read_response(response, raw, began=self._began, asked=self._asked)
+            self.done = True
         elif kind.endswith(".delta"):
             self._began = True
 

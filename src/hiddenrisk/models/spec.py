@@ -107,8 +107,16 @@ def without_options(text: str, names: Collection[str]) -> tuple[str, dict[str, s
 
 
 def _options(model: str) -> tuple[str, dict[str, str]]:
+    """A model id, and the options behind it.
+
+    Raises:
+        UsageError: an option stands there twice.
+    """
     model, _, query = model.partition("?")
     pairs = parse_qsl(query, keep_blank_values=True)
+    names = [name for name, _ in pairs]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"a model's options hold ?{twice} more than once; write it once")
     return model, {k: v or "yes" for k, v in pairs}
 
 

@@ -3,6 +3,7 @@
 from typing import Literal, NamedTuple
 
 from hiddenrisk.models.blocks import fields_of, items_of
+from hiddenrisk.models.halves import mended
 
 _THOUGHT_TYPES = frozenset({"thinking", "reasoning", "thought"})
 _DETAILS: dict[str, tuple[Literal["text", "summary", "encrypted"], str]] = {
@@ -19,6 +20,8 @@ class Thought(NamedTuple):
     kind: Literal["text", "summary", "encrypted"]
     text: str
     part: object = None
+    format: str | None = None
+    """Whose shape it has, as OpenRouter tells."""
 
 
 def text_in(content: str | list[object] | None) -> str | None:
@@ -60,7 +63,10 @@ def detail(item: dict[str, object]) -> list[Thought]:
     for name, (kind, key) in _DETAILS.items():
         text = item.get(key)
         if item.get("type") == name and isinstance(text, str) and (text or kind == "encrypted"):
-            return [Thought(kind, text, item.get("index"))]
+            shape = item.get("format")
+            return [
+                Thought(kind, text, item.get("index"), shape if isinstance(shape, str) else None)
+            ]
     return []
 
 
@@ -73,7 +79,7 @@ def merged(thoughts: list[Thought]) -> list[Thought]:
             found[-1][1].append(thought.text)
         else:
             found.append((thought, [thought.text]))
-    return [thought._replace(text="".join(texts)) for thought, texts in found]
+    return [thought._replace(text=mended("".join(texts))) for thought, texts in found]
 
 
 def joined(thoughts: list[Thought]) -> str:
@@ -83,10 +89,13 @@ def joined(thoughts: list[Thought]) -> str:
 
 def as_details(thoughts: list[Thought]) -> list[dict[str, object]]:
     """What a field cannot say of the thinking; nothing where it is plain text."""
-    if all(t.kind == "text" for t in thoughts):
+    if all(t.kind == "text" and t.format is None for t in thoughts):
         return []
     names = {kind: (name, key) for name, (kind, key) in _DETAILS.items()}
-    return [
-        {"type": names[t.kind][0], names[t.kind][1]: t.text, "index": number}
-        for number, t in enumerate(thoughts)
-    ]
+    details: list[dict[str, object]] = []
+    for number, t in enumerate(thoughts):
+        name, key = names[t.kind]
+        details.append({"type": name, key: t.text, "index": number})
+        if t.format:
+            details[-1]["format"] = t.format
+    return details

@@ -1,13 +1,14 @@
 """The OpenAI-compatible wire: bytes in, `Reply` or `CallError` out. Pure."""
 
-import json
 from typing import Any
 
 import msgspec
 
 from hiddenrisk.errors import CallError
+from hiddenrisk.models import halves
 from hiddenrisk.models.blocks import GUARDRAIL, choices_in, fields_of, items_of, side_of_notes
-from hiddenrisk.models.refusals import blocked, read_error, start_of, status_in
+from hiddenrisk.models.refusals import BROKEN, blocked, read_error, start_of, status_in
+from hiddenrisk.models.summaries import is_closed, is_formatted, shown
 from hiddenrisk.models.thoughts import (
     Thought,
     as_details,
@@ -17,17 +18,8 @@ from hiddenrisk.models.thoughts import (
     text_in,
     thoughts_in,
 )
-from hiddenrisk.thinking import is_block, read
-from hiddenrisk.types import Call, Finish, Reply, Usage, Visibility
-
-_BROKEN = frozenset(
-    {
-        "error",  # OpenRouter, Mistral
-        "network_error",  # Z.ai
-        "insufficient_system_resource",  # DeepSeek
-    }
-)
-"""Finish reasons of a reply that the provider could not finish: asked for again."""
+from hiddenrisk.thinking import Reading, is_block, read
+from hiddenrisk.types import Call, Finish, Reply, Usage
 
 
 class _Details(msgspec.Struct):
@@ -100,9 +92,19 @@ def request_body(
 
 
 def read_completion(
-    body: bytes, *, prefilled: bool = False, tags: tuple[str, str] | None = None
+    body: bytes,
+    *,
+    prefilled: bool = False,
+    tags: tuple[str, str] | None = None,
+    asked: str = "",
 ) -> Reply:
-    """Read a whole (not streamed) reply with status 200; see `thinking.split` for the options.
+    """Read a whole (not streamed) reply with status 200.
+
+    Args:
+        body: the payload.
+        prefilled: see `thinking.split`.
+        tags: see `thinking.split`.
+        asked: the model that was asked for.
 
     Raises:
         CallError: the body is cut or malformed (heals), or holds an error.
@@ -120,7 +122,9 @@ def read_completion(
     # Gemini's filter sends a finish reason and no message.
     message = choice.message or _Message()
     reason = _reason(choice)
-    return _reply(completion, message, reason, raw, side, prefilled=prefilled, tags=tags)
+    return _reply(
+        completion, message, reason, raw, side, prefilled=prefilled, tags=tags, asked=asked
+    )
 
 
 class Stream:
@@ -154,7 +158,7 @@ class Stream:
         if data == b"[DONE]":
             self.done = True
             return
-        chunk, _ = _decode(data)
+        chunk, _ = _decode(data, piece=True)
         if chunk.error:
             began = any(self._content) or bool(self._thoughts)
             reply = read_error(status_in(chunk.error), data, None, began=began)
@@ -177,8 +181,22 @@ class Stream:
             self._extra = delta.extra_content if _says_thought(delta) else self._extra
         self._finish = _reason(choice) or self._finish
 
-    def reply(self, *, prefilled: bool = False, tags: tuple[str, str] | None = None) -> Reply:
-        """The whole reply; see `thinking.split` for the options.
+    @property
+    def has_reason(self) -> bool:
+        """Whether the stream has said why it ended."""
+        return self._finish is not None or self._side is not None
+
+    def reply(
+        self,
+        *,
+        prefilled: bool = False,
+        tags: tuple[str, str] | None = None,
+        asked: str = "",
+        with_reason: bool = False,
+    ) -> Reply:
+        """The whole reply; see `read_completion` for the options.
+
+        `with_reason` says that this server's streams say why they end.
 
         Raises:
             CallError: the stream ended before its end (heals).
@@ -186,14 +204,14 @@ class Stream:
         text = any(self._content) or bool(self._thoughts)
         if (side := _standing(self._side, text=text)) is not None:
             self._finish = side.value  # what said so is not kept
-        if not self.done and self._finish is None:
+        if self._finish is None and (with_reason or not self.done):
             raise CallError("the stream broke off", heals=True, raw="".join(self._content)[:2000])
         thoughts = merged(self._thoughts)
         message = _Message(
-            content="".join(self._content) or None,
+            content=halves.mended("".join(self._content)) or None,
             reasoning_content=joined(thoughts) or None,
             reasoning_details=as_details(thoughts) or None,
-            refusal="".join(self._refusal) or None,
+            refusal=halves.mended("".join(self._refusal)) or None,
             extra_content=self._extra,
         )
         payload = {
@@ -217,8 +235,17 @@ class Stream:
             ],
         }
         completion = msgspec.structs.replace(self._last, usage=self._usage)
-        raw = msgspec.Raw(_encoder.encode(payload))
-        return _reply(completion, message, self._finish, raw, None, prefilled=prefilled, tags=tags)
+        raw = msgspec.Raw(halves.dumps(payload))
+        return _reply(
+            completion,
+            message,
+            self._finish,
+            raw,
+            None,
+            prefilled=prefilled,
+            tags=tags,
+            asked=asked,
+        )
 
 
 def _choices(completion: _Completion) -> list[_Choice]:
@@ -229,9 +256,9 @@ def _choices(completion: _Completion) -> list[_Choice]:
 
 
 def _reason(choice: _Choice) -> str | None:
-    """Why a choice ended. A gateway may call a block a stop, and give the provider's word too."""
+    """Why a choice ended. A gateway may call it a stop, and give the provider's word too."""
     native = choice.native_finish_reason
-    if isinstance(native, str) and is_block(native):
+    if isinstance(native, str) and (is_block(native) or native.lower() in BROKEN):
         return native
     return choice.finish_reason
 
@@ -270,8 +297,9 @@ def _reply(
     *,
     prefilled: bool,
     tags: tuple[str, str] | None,
+    asked: str,
 ) -> Reply:
-    if side is None and (finish_reason or "").lower() in _BROKEN:
+    if side is None and (finish_reason or "").lower() in BROKEN:
         raise CallError(
             f"the provider broke off ({finish_reason})", heals=True, raw=start_of(bytes(raw))
         )
@@ -281,22 +309,29 @@ def _reply(
     kinds = {t.kind for t in thoughts}
     tokens = details.reasoning_tokens if details else None
     side = _standing(side, text=bool((text or "").strip() or thoughts))
-    refused = bool(message.refusal) and not (text or "").strip()
     reading = read(
-        message.refusal if refused else text,
+        text,
         joined(thoughts) or None,
         finish_reason,
-        prefilled=prefilled and not refused,  # a refusal field holds no thought
+        prefilled=prefilled,
         reasoning_tokens=tokens or (1 if "encrypted" in kinds else tokens),
         tags=tags,
-        marked=side or (Finish.REFUSED if refused else None),
+        marked=side,
     )
-    summarised = bool(reading.thinking) and ("summary" in kinds or _says_thought(message))
+    if refusal := (message.refusal or "").strip():
+        reading = _refused(reading, refusal, finish_reason, side)
+    models = (asked, completion.model or "")  # a router may choose another one
+    summarised = (
+        "summary" in kinds
+        or _says_thought(message)
+        or any(map(is_closed, models))
+        or is_formatted({t.format for t in thoughts}, models)
+    )
     return Reply(
         thinking=reading.thinking,
         answer=reading.answer,
         finish=reading.finish,
-        visibility=Visibility.SUMMARISED if summarised else reading.visibility,
+        visibility=shown(reading, summarised=summarised, withheld="encrypted" in kinds),
         style=reading.style,
         usage=Usage(
             prompt_tokens=usage.prompt_tokens,
@@ -307,6 +342,18 @@ def _reply(
         fingerprint=completion.system_fingerprint,
         raw=raw,
     )
+
+
+def _refused(
+    reading: Reading, refusal: str, finish_reason: str | None, side: Finish | None
+) -> Reading:
+    """The reading with a refusal from a field of its own, which holds no thought.
+
+    It is the last that was written: why the reply ended is about it.
+    """
+    last = read(refusal, None, finish_reason, marked=side or Finish.REFUSED)
+    answer = f"{reading.answer}\n\n{refusal}" if reading.answer else refusal
+    return msgspec.structs.replace(reading, answer=answer, finish=last.finish)
 
 
 def _thoughts(message: _Message) -> list[Thought]:
@@ -324,7 +371,8 @@ def _thoughts(message: _Message) -> list[Thought]:
     if not field:
         return details
     told = {t.kind for t in details}
-    said = Thought("summary" if "summary" in told else "text", field)
+    shape = next((t.format for t in details if t.format), None)
+    said = Thought("summary" if "summary" in told else "text", field, format=shape)
     return [said, *(t for t in details if t.kind == "encrypted")]
 
 
@@ -333,28 +381,30 @@ def _says_thought(message: _Message) -> bool:
     return fields_of(fields_of(message.extra_content).get("google")).get("thought") is True
 
 
-def _decode(body: bytes) -> tuple[_Completion, msgspec.Raw]:
-    """Decode a body, keeping it as it is where it is one line of valid JSON."""
+def _decode(body: bytes, *, piece: bool = False) -> tuple[_Completion, msgspec.Raw]:
+    """Decode a body, keeping it as it is where it is one line of valid JSON.
+
+    Halves of characters in a `piece` are left as they are: the next may hold the other half.
+    """
     try:
         if not body.isascii():
             body.decode()  # the decoder does not look at what it skips
         completion = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as strict:
-        return _decode_leniently(body, strict)
+        return _decode_leniently(body, strict, piece=piece)
     if b"\n" in body or b"\r" in body:
         body = body.translate(_ONE_LINE)  # in valid JSON they stand between tokens only
     return completion, msgspec.Raw(body)
 
 
-def _decode_leniently(body: bytes, strict: Exception) -> tuple[_Completion, msgspec.Raw]:
+def _decode_leniently(
+    body: bytes, strict: Exception, *, piece: bool
+) -> tuple[_Completion, msgspec.Raw]:
     """Bodies that are JSON and yet not what we expect: lone surrogates, odd field types."""
     try:
-        value = json.loads(
-            body.decode("utf-8-sig", "replace"), strict=False, parse_constant=lambda _: None
-        )
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        clean = text.encode("utf-8", "replace")
-        return _convert(msgspec.json.decode(clean)), msgspec.Raw(clean)
+        value = halves.loads(body)
+        clean = halves.dumps(value)
+        return _convert(value if piece else msgspec.json.decode(clean)), msgspec.Raw(clean)
     except (ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise CallError(
             f"the reply is cut or malformed ({strict})", heals=True, raw=start_of(body)
@@ -371,6 +421,8 @@ def _convert(value: object) -> _Completion:
     for name, kind in (("usage", _Usage), ("model", str), ("system_fingerprint", str)):
         try:
             msgspec.convert(fields.get(name), kind | None, strict=False)
+            if isinstance(text := fields.get(name), str):
+                fields[name] = halves.mended(text)
         except msgspec.ValidationError:
             del fields[name]
     return msgspec.convert(value, _Completion, strict=False)
