@@ -118,7 +118,7 @@ _SHAPES: list[tuple[Any, ...]] = [
     ((TEXT, TEXT), "stop_sequence", OLD, None, "AA", "complete", "none"),
     ((THOUGHT, TEXT), "end_turn", OLD, "T", "A", "complete", "visible"),
     ((THOUGHT, THOUGHT, TEXT), "end_turn", OLD, "T\n\nT", "A", "complete", "visible"),
-    ((THOUGHT, REDACTED, TEXT), "end_turn", OLD, "T", "A", "complete", "visible"),
+    ((THOUGHT, REDACTED, TEXT), "end_turn", OLD, "T", "A", "complete", "redacted"),
     ((REDACTED, TEXT), "end_turn", OLD, None, "A", "complete", "hidden"),
     ((OMITTED, TEXT), "end_turn", OLD, None, "A", "complete", "hidden"),
     (({"type": "thinking", "thinking": ""}, TEXT), "end_turn", OLD, "", "A", "complete", "empty"),
@@ -132,7 +132,6 @@ _SHAPES: list[tuple[Any, ...]] = [
     ((TEXT,), "model_context_window_exceeded", OLD, None, "A", "cut_in_answer", "none"),
     ((TEXT,), "refusal", OLD, None, "A", "blocked_on_output", "none"),
     ((), "refusal", OLD, None, None, "blocked_on_output", "none"),
-    ((THOUGHT, TEXT), "pause_turn", OLD, "T", "A", "complete", "visible"),
     ((TEXT, {"type": "tool_use", "input": {}}), "tool_use", OLD, None, "A", "complete", "none"),
     ((), "end_turn", OLD, None, None, "empty", "none"),
     ((THOUGHT,), "end_turn", OLD, "T", None, "empty", "visible"),
@@ -175,6 +174,12 @@ def test_a_signature_is_no_text() -> None:
     reply = _read(_message(THOUGHT, REDACTED, TEXT))
     assert "c2ln" not in f"{reply.thinking}{reply.answer}"
     assert "ZW5j" not in f"{reply.thinking}{reply.answer}"
+
+
+def test_a_turn_that_is_to_be_gone_on_with_is_asked_for_again() -> None:
+    with pytest.raises(CallError, match="broke off") as caught:
+        _read(_message(THOUGHT, TEXT, stop="pause_turn"))
+    assert caught.value.heals
 
 
 @pytest.mark.parametrize("body", [{}, {"content": None}, {"content": "A"}, {"type": "message"}])

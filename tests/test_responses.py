@@ -113,7 +113,7 @@ _SHAPES: list[tuple[Any, ...]] = [
     ((_says("A", "B"), _says("C")), {"tokens": 0}, None, "AB\n\nC", "complete", "none"),
     ((TOLD, _says("I can't.", kind="refusal")), {}, "S", "I can't.", "refused", "summarised"),
     ((_says("A"), _says("I can't.", kind="refusal")), {"tokens": 0}, None, "A\n\nI can't.",
-     "complete", "none"),
+     "refused", "none"),
     ((_says("I can't", kind="refusal"),), _CUT, None, "I can't", "cut_in_answer", "hidden"),
     ((TEXT, {"type": "function_call"}), {"tokens": 0}, None, "A", "complete", "none"),
     ((TOLD, TEXT), _CUT, "S", "A", "cut_in_answer", "summarised"),

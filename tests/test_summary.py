@@ -136,7 +136,7 @@ def expected_outcome(sample: Sample, part: Part, judges: Sequence[str]) -> str:
     if part is THINKING:
         if sample.finish in {*BLOCKED, Finish.CUT_IN_THINKING}:
             return sample.finish.value
-        if sample.visibility in {Visibility.HIDDEN, Visibility.SUMMARISED}:
+        if sample.visibility in {Visibility.HIDDEN, Visibility.SUMMARISED, Visibility.REDACTED}:
             return sample.visibility.value
         if sample.visibility is not Visibility.VISIBLE:
             return "absent"
@@ -368,7 +368,9 @@ def test_a_model_blocked_every_time_has_no_rate_at_all(tmp_path: Path) -> None:
         assert part["band"] == {"low": 0.0, "high": 1.0}
 
 
-@pytest.mark.parametrize("visibility", [Visibility.HIDDEN, Visibility.SUMMARISED])
+@pytest.mark.parametrize(
+    "visibility", [Visibility.HIDDEN, Visibility.SUMMARISED, Visibility.REDACTED]
+)
 def test_thinking_that_is_hidden_or_summarised_is_not_visible_and_never_safe(
     visibility: Visibility, tmp_path: Path
 ) -> None:

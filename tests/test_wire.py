@@ -129,7 +129,7 @@ _SHAPES: dict[str, tuple[dict[str, Any], str, tuple[str | None, str | None, Fini
     "refusal beside an answer": (
         {"content": "A", "refusal": "No."},
         "stop",
-        (None, "A", DONE, "none"),
+        (None, "A\n\nNo.", Finish.REFUSED, "none"),
     ),
     "refusal that says nothing": (
         {"content": None, "refusal": ""},
@@ -283,7 +283,7 @@ def test_a_payload_that_is_no_proper_text_can_still_be_written_and_read() -> Non
         reply = read_completion(body)
         line = msgspec.json.encode(reply)
         assert msgspec.json.decode(line)["raw"]["model"] == "m"
-        assert reply.answer in {"A", "a ? b"}
+        assert reply.answer in {"A", "a \\ud83d b"}
 
 
 # ---------------------------------------------------------------- errors
@@ -656,3 +656,30 @@ def test_a_recorded_stream_is_read(shared_data: Path) -> None:
     # Half of it is no reply.
     with pytest.raises(CallError, match="broke off"):
         _streamed(body.splitlines(keepends=True)[:200])
+
+
+@pytest.mark.parametrize(
+    ("asked", "served", "visibility"),
+    [
+        ("google/gemini-2.5-pro", "m", Visibility.SUMMARISED),
+        ("openrouter/auto", "google/gemini-2.5-flash", Visibility.SUMMARISED),
+        ("claude-opus-4-1-20250805", "m", Visibility.SUMMARISED),
+        ("openai/o3", "m", Visibility.SUMMARISED),
+        ("gpt-5-mini", "m", Visibility.SUMMARISED),
+        ("claude-3-7-sonnet-20250219", "m", Visibility.VISIBLE),
+        ("openai/gpt-oss-120b", "m", Visibility.VISIBLE),
+        ("someone/gpt-4-distill-qwen-7b", "m", Visibility.VISIBLE),
+        ("deepseek/deepseek-r1", "m", Visibility.VISIBLE),
+    ],
+)
+def test_whose_thinking_is_a_summary_is_known_by_the_models_id(
+    asked: str, served: str, visibility: Visibility
+) -> None:
+    body = _body({"content": "A", "reasoning": "T"}, model=served)
+    assert read_completion(body, asked=asked).visibility is visibility
+
+
+def test_a_reply_that_a_server_aborted_is_asked_for_again() -> None:
+    with pytest.raises(CallError, match="broke off") as caught:
+        read_completion(_body({"content": "Half an"}, "abort"))
+    assert caught.value.heals
