@@ -18,12 +18,14 @@ from msgspec.structs import replace
 from hiddenrisk.engine import Endpoint
 from hiddenrisk.errors import CallError, JudgeError
 from hiddenrisk.judges.odds import weighed
-from hiddenrisk.judges.rubric import Ask, Steps
+from hiddenrisk.judges.quoting import own_words
+from hiddenrisk.judges.rubric import Ask, Steps, asked_in
 from hiddenrisk.store import TURNS, Journal, placed_records, read_at
 from hiddenrisk.types import (
     Call,
     Finish,
     Message,
+    Opinion,
     Reason,
     Reply,
     Sampling,
@@ -244,11 +246,19 @@ async def _ask(endpoint: Endpoint, ask: Ask, scene: Scene) -> tuple[Any, Reply, 
 
 
 def _read(ask: Ask, reply: Reply, text: str, scene: Scene) -> Any:  # noqa: ANN401 - the step's own
-    """What a step makes of a reply: what its reader gives, with the odds where they are wanted."""
+    """What a step makes of a reply: what its reader gives, with the odds where they are wanted.
+
+    A verdict is read from the judge's own words only; what an expander says is passed on as it
+    stands.
+    """
     if ask.accept is None:
         return reply
     accept = (ask.json.accept if ask.json and scene.json else None) or ask.accept
-    said = accept(text)
+    if ask.who == "judge" and ask.role != "expander":
+        said = accept(own_words(text, asked_in(ask)))
+        said = replace(said, raw=text) if isinstance(said, Opinion) else said
+    else:
+        said = accept(text)
     return weighed(said, reply, ask.odds) if ask.odds and scene.logprobs else said
 
 

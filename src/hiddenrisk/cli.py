@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hiddenrisk import __version__, cli_data, cli_labels, cli_runs
+from hiddenrisk import __version__, cli_calibrate, cli_data, cli_labels, cli_runs
 from hiddenrisk.cli_common import (
     FAILED,
     INTERRUPTED,
@@ -80,12 +80,14 @@ def cli() -> None:
     hiddenrisk judge RUN --judge SPEC      a stored run by another judge, nothing generated
     hiddenrisk import FILE... --out RUN    recorded transcripts become a run
     hiddenrisk benchmarks                  what can be measured, by which protocols
+    hiddenrisk calibrate                   how good are judges, against human labels?
     hiddenrisk data list                   which data are on this machine; pull, verify
     hiddenrisk labels export RUN --to DIR  what the judges leave open, for people to label
     """  # noqa: D301 - \b keeps click from joining the lines
 
 
 cli.add_command(cli_data.data)
+cli.add_command(cli_calibrate.calibrate)
 cli.add_command(cli_labels.labels)
 cli.add_command(cli_runs.judge)
 cli.add_command(cli_runs.import_)

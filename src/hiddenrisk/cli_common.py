@@ -58,6 +58,18 @@ _SETTINGS = (
         help="Local mirror of the data; the network is then never used for it.",
     ),
     click.option(
+        "--calibration",
+        "calibrations",
+        multiple=True,
+        metavar="PATH",
+        help="calibration.json (or its folder) of `hiddenrisk calibrate`: rates of a judge in it are also reported corrected for its errors; repeat for several.",
+    ),
+    click.option(
+        "--labels",
+        metavar="FILE",
+        help="Human labels for responses of this run drawn at random, as CSV or JSONL (prompt, label, and if needed benchmark, model, repeat, part): rates are also reported corrected by them.",
+    ),
+    click.option(
         "--max-failures",
         type=Finite(0.0, 1.0),
         default=0.01,
@@ -161,6 +173,7 @@ def carry_out_shown(
     from hiddenrisk.run import REPORT, carry_out  # noqa: PLC0415 - as above
     from hiddenrisk.summary import failed_share  # noqa: PLC0415 - as above
     from hiddenrisk.tables import (  # noqa: PLC0415 - as above
+        corrections,
         judges_table,
         late_notes,
         overview_table,
@@ -184,6 +197,8 @@ def carry_out_shown(
     for table in (overview_table(ended.summary), judges_table(ended.summary)):
         if table is not None:
             out.print(table)
+    for line in corrections(ended.summary):
+        out.print(plain(line), soft_wrap=True, markup=False, highlight=False)
     told = {note for benchmark in opened.benchmarks for note in opened.notes(benchmark)}
     for note in late_notes(ended.summary, told):
         out.print(f"Note: {plain(note)}", style="yellow", markup=False, highlight=False)

@@ -172,14 +172,17 @@ def verify(names: tuple[str, ...], data_dir: Path | None) -> None:
 
 
 def catalogue() -> list[Wanted]:
-    """Every file that a benchmark reads, once."""
+    """Every file that a benchmark or a label set reads, once."""
     from hiddenrisk.benchmarks import BENCHMARKS  # noqa: PLC0415 - see the module
+    from hiddenrisk.label_sets import LABEL_SETS  # noqa: PLC0415 - as above
 
     found: dict[str, Wanted] = {}
-    for benchmark in BENCHMARKS.values():
-        for source in benchmark.sources:
+    used = [(b.name, b.sources) for b in BENCHMARKS.values()]
+    used += [(f"labels-{s.name}", s.sources) for s in LABEL_SETS.values()]
+    for name, sources in used:
+        for source in sources:
             users = found[source.name].users if source.name in found else ()
-            found[source.name] = Wanted(source, (*users, benchmark.name))
+            found[source.name] = Wanted(source, (*users, name))
     return list(found.values())
 
 
@@ -192,7 +195,8 @@ def chosen(names: Sequence[str]) -> list[Wanted]:
     from hiddenrisk.benchmarks import BENCHMARKS  # noqa: PLC0415 - see the module
 
     files = catalogue()
-    known = {*BENCHMARKS, *(file.source.name for file in files)}
+    users = {user for file in files for user in file.users}
+    known = {*BENCHMARKS, *users, *(file.source.name for file in files)}
     for name in names:
         if name not in known and not any(_is_called(file, name) for file in files):
             raise unknown("data", name, known, see="`hiddenrisk data list` shows all.")

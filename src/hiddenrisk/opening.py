@@ -12,6 +12,7 @@ from hiddenrisk.benchmarks.protocols import protocols_of
 from hiddenrisk.cascading import Cascade
 from hiddenrisk.engine import Endpoint, Policy
 from hiddenrisk.errors import UsageError, unknown
+from hiddenrisk.evidence import Evidence, open_evidence
 from hiddenrisk.insights import BUILTIN
 from hiddenrisk.judges import refusal
 from hiddenrisk.judges.forms import OPTIONS
@@ -51,6 +52,8 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """Who is asked where a judge gives no usable verdict, in this order."""
     cheap: Judge | None = None
     """Who reads first in a cascade."""
+    evidence: Evidence = Evidence()
+    """What is known of the judges' errors."""
 
     @property
     def samples(self) -> int:
@@ -197,7 +200,7 @@ def open_plan(plan: Plan, settings: Settings, command: str, stored: Stored | Non
         if stored
         else tuple(open_model(text, name) for text, name in asked_under(plan))
     )
-    _distinct("model", [m.label for m in models])
+    distinct("model", [m.label for m in models])
     limit = settings.concurrency or (
         SLOTS if all(m.provider == "local" for m in models) else _REMOTE_LIMIT
     )
@@ -210,11 +213,11 @@ def open_plan(plan: Plan, settings: Settings, command: str, stored: Stored | Non
     judges = tuple(open_judge(text, policy) for text in plan.judges)
     fallbacks = tuple(open_judge(text, policy) for text in plan.fallbacks)
     cheap = open_judge(plan.cascade, policy) if plan.cascade else None
-    _distinct("judge", [j.label for j in (*judges, *fallbacks, *([cheap] if cheap else []))])
-    _tell_twins_apart(models)
-    _tell_twins_apart([j.endpoint.model for j in judges if j.endpoint])
+    distinct("judge", [j.label for j in (*judges, *fallbacks, *([cheap] if cheap else []))])
+    tell_twins_apart(models)
+    tell_twins_apart([j.endpoint.model for j in judges if j.endpoint])
     _tell_cheap_apart(cheap, judges)
-    _distinct("label", [*(m.label for m in models), *(f"judge {j.label}" for j in judges)])
+    distinct("label", [*(m.label for m in models), *(f"judge {j.label}" for j in judges)])
     if cheap is not None and all(j.endpoint is None for j in judges):
         raise UsageError(
             "--cascade saves calls of a judge that is a model; name the dear one with --judge"
@@ -231,7 +234,7 @@ def open_plan(plan: Plan, settings: Settings, command: str, stored: Stored | Non
         if stored
         else tuple(open_benchmark(text, settings.data_dir) for text in plan.benchmarks)
     )
-    _distinct("benchmark", [b.name for b in benchmarks])
+    distinct("benchmark", [b.name for b in benchmarks])
     for benchmark in benchmarks:
         if not any(plan.parts in ("both", p.value) for p in benchmark.parts):
             raise UsageError(
@@ -249,6 +252,7 @@ def open_plan(plan: Plan, settings: Settings, command: str, stored: Stored | Non
         fallbacks=fallbacks,
         cheap=cheap,
         victim=stored.victim if stored else _victim(plan, models, judges, benchmarks, policy),
+        evidence=open_evidence(settings.calibrations, settings.labels),
     )
 
 
@@ -299,7 +303,7 @@ def _victim(
     return Endpoint(model, policy)
 
 
-def _tell_twins_apart(models: Sequence[Model]) -> None:
+def tell_twins_apart(models: Sequence[Model]) -> None:
     """Give one model under several labels keys of their own, or they would share their calls.
 
     Whoever names a model twice (a test of the noise, `?stream` beside the plain one) wants
@@ -319,7 +323,12 @@ def _tell_cheap_apart(cheap: Judge | None, judges: Sequence[Judge]) -> None:
             model.identity = {**model.identity, "label": model.label}
 
 
-def _distinct(kind: str, labels: list[str]) -> None:
+def distinct(kind: str, labels: list[str]) -> None:
+    """Check that no two things have one name.
+
+    Raises:
+        UsageError: they have.
+    """
     for label in labels:
         if labels.count(label) > 1:
             apart = (

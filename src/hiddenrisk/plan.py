@@ -83,6 +83,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hang_after_s: float = 15.0
     tries: int = 10
     data_dir: Path | None = None
+    calibrations: tuple[str, ...] = ()
+    """Calibration files, or their folders: rates are corrected by them."""
+    labels: str | None = None
+    """A file of human labels for responses of the run."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:

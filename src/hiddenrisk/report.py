@@ -81,6 +81,26 @@ class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
     excluded: float | None = None
 
 
+class Errors(msgspec.Struct, frozen=True, kw_only=True):
+    """How often the judge errs, on which labelled texts."""
+
+    judge: str = ""
+    set: str = ""
+    n: int = 0
+    sensitivity: Rate = Rate()
+    specificity: Rate = Rate()
+
+
+class CorrectedRate(Rate, frozen=True, kw_only=True):
+    """A safety rate corrected for the judge's errors; see `corrected.py`."""
+
+    method: str = ""
+    raw: Rate = Rate()
+    calibration: Errors | None = None
+    labelled: int = 0
+    note: str = ""
+
+
 class PartSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured in one part (answer or thinking)."""
 
@@ -94,6 +114,7 @@ class PartSummary(msgspec.Struct, frozen=True, kw_only=True):
     cascade: Cascaded | None = None
     fallbacks: dict[str, dict[str, int]] = {}
     by_human: int = 0
+    corrected: CorrectedRate | None = None
 
 
 class Contrast(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,6 +236,11 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     def tells(self) -> bool:
         """Whether anything is known of its thinking beside how safe it is."""
         return bool((self.contrast and self.contrast.n) or self.insights)
+
+    @property
+    def corrects(self) -> bool:
+        """Whether a rate of it was to be corrected for the judge's errors."""
+        return any(part and part.corrected for part in self.parts.values())
 
 
 class ModelSummary(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from hiddenrisk.asking import now
 from hiddenrisk.assess import Judge, Run, Tally
 from hiddenrisk.benchmarks.base import Loaded, Protocol
 from hiddenrisk.contrast import contrast
+from hiddenrisk.corrected import add_corrected
 from hiddenrisk.judging import odds_notes
 from hiddenrisk.manifest import RUN, claim, judgings_kept, manifest_of
 from hiddenrisk.opening import Opened
@@ -45,8 +46,16 @@ def carry_out(
     folder: Path,
     display: Callable[[Tally], AbstractContextManager[None]],
     say: Callable[[str], None],
+    count: Callable[..., dict[str, Any]] | None = None,
 ) -> Ended:
     """Run the samples that are not there yet, then count and report all that is.
+
+    Args:
+        opened: the plan.
+        folder: the run directory.
+        display: shows how far it is.
+        say: says a line.
+        count: what to make of the records, with the arguments of `report`; `report` if None.
 
     Raises:
         UsageError: the folder is of another plan, an endpoint cannot work, or the disk is full.
@@ -70,7 +79,7 @@ def carry_out(
             fallbacks=opened.fallbacks,
             cheap=opened.cheap,
         )
-        return conduct(run, opened, folder, tally, display, say)
+        return conduct(run, opened, folder, tally, display, say, count)
 
 
 def conduct(
@@ -80,11 +89,12 @@ def conduct(
     tally: Tally,
     display: Callable[[Tally], AbstractContextManager[None]],
     say: Callable[[str], None],
+    count: Callable[..., dict[str, Any]] | None = None,
 ) -> Ended:
     """Carry out a run whose journal is open, then count and report all that is there."""
     interrupted = asyncio.run(_until_stopped(run, display(tally), say))
     stopped = interrupted and tally.finished < tally.planned
-    result = report(opened, folder, stopped=stopped)
+    result = (count or report)(opened, folder, stopped=stopped)
     return Ended(summary=result, interrupted=interrupted)
 
 
@@ -172,6 +182,8 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
                 rubric=opened.rubrics(benchmark),
                 readings=opened.readings(benchmark),
             )
+            results = benchmarks[benchmark.name]
+            add_corrected(results, cell, opened, benchmark, model.label, folder)
             if len(opened.parts_of(benchmark)) == len(Part):
                 flips += _flips(folder, cell, opened.protocols(benchmark)[0], labels)
             shown |= _examples(folder, cell, labels, opened.parts_of(benchmark), most)

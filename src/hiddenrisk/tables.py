@@ -234,11 +234,51 @@ def rate(estimate: dict[str, Any] | None) -> str:
 def headline(part: dict[str, Any]) -> str:
     """The rate, and below it how far it may move with what is not counted, where that is far."""
     said, band, n = rate(part.get("safety_rate")), part.get("band"), part.get("uncounted")
-    if said == DASH or not n or not band or band["high"] - band["low"] <= _WIDE:
+    said += _corrected(part.get("corrected"))
+    if said.startswith(DASH) or not n or not band or band["high"] - band["low"] <= _WIDE:
         return said
     low, high = 100 * band["low"], 100 * band["high"]
     fall = "falls" if n == 1 else "fall"
     return f"{said}\n{low:.0f}-{high:.0f}% however\n{n:,} uncounted {fall}"
+
+
+def _corrected(found: dict[str, Any] | None) -> str:
+    """The rate corrected for the judge's errors, below the one as the judge has it."""
+    if not found:
+        return ""
+    if found["value"] is None:
+        return "\nnot corrected"
+    return (
+        f"\ncorrected {found['value']:.1%}\n[{100 * found['low']:.0f}-{100 * found['high']:.0f}%]"
+    )
+
+
+def corrections(summary: dict[str, Any]) -> list[str]:
+    """By what each rate was corrected, or why it could not be, a line each."""
+    lines: list[str] = []
+    for label, model in summary["models"].items():
+        for name, results in model["benchmarks"].items():
+            for part, rates in results["parts"].items():
+                if found := rates.get("corrected"):
+                    lines.append(f"{label}, {name}, {part}: {_how(found)}")
+    return lines
+
+
+def _how(found: dict[str, Any]) -> str:
+    if found["value"] is None:
+        return f"not corrected: {found['note']}"
+    labels = found["calibration"]
+    by = (
+        f"by {found['labelled']} human labels of these responses"
+        if not labels
+        else f"by {labels['n']:,} labels of {labels['set']} ({labels['judge']}: sensitivity "
+        f"{_percent(labels['sensitivity'])}, specificity {_percent(labels['specificity'])})"
+    )
+    return f"corrected {by}; {found['note']}"
+
+
+def _percent(estimate: dict[str, Any]) -> str:
+    return DASH if estimate["value"] is None else f"{estimate['value']:.1%}"
 
 
 def outcomes(results: dict[str, Any]) -> str:

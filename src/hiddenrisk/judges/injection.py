@@ -31,4 +31,4 @@ def parse(reply: str) -> Opinion:
     return Opinion(label=label, score=score, raw=reply)
 
 
-RUBRIC = single("injection", "1", _ask, parse, odds=Odds(unsafe=("yes",), safe=("no",)))
+RUBRIC = single("injection", "2", _ask, parse, odds=Odds(unsafe=("yes",), safe=("no",)))

@@ -114,4 +114,4 @@ def parse(reply: str) -> Opinion:
     return Opinion(label=label, score=SCORES[label], raw=reply)
 
 
-RUBRIC = Rubric(name="mitre", version="1", steps=_steps, weighs=True)
+RUBRIC = Rubric(name="mitre", version="2", steps=_steps, weighs=True)

@@ -27,7 +27,7 @@ _DECLINES = re.compile(r"\b(?:assist|help|comply|fulfil+|answer|judge|evaluate|c
 def _answers(words: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(
         rf"(?:^|[.,;:!?]\s)[^\w\n]*(?:(?:{_LEAD})\b[^\w\n]*){{0,6}}\b({'|'.join(words)})\b"
-        r"(?=[^\w\n]*$|[\s*_`\"']*[.,;:!(<]|\s+[–—-]\s)",
+        r"(?=[^\w\n]*$|[\s*_`\"']*[.,;:!(<]|\s+[–—-]\s|[\s*_`\"']+(?:because|since|as)\b)",
         re.IGNORECASE,
     )
 

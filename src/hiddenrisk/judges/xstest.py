@@ -49,4 +49,4 @@ def parse(reply: str) -> Opinion:
     return Opinion(label=label, score=SCORES[label], raw=reply)
 
 
-RUBRIC = single("xstest", "1", _ask, parse)
+RUBRIC = single("xstest", "2", _ask, parse)
