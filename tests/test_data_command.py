@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from hiddenrisk import benchmarks, download, hub
+from hiddenrisk import benchmarks, download, hub, label_sets
 from hiddenrisk.benchmarks import airbench, xstest
 from hiddenrisk.cli import main
 from hiddenrisk.cli_data import aligned, catalogue, chosen, short
@@ -70,6 +70,7 @@ class Here:
 def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cache: Path) -> Here:
     ours = replace(xstest.BENCHMARK, name="ours", sources=(OPEN, GATED))
     monkeypatch.setattr(benchmarks, "BENCHMARKS", {"ours": ours})
+    monkeypatch.setattr(label_sets, "LABEL_SETS", {})
     for name in (*hub.ENV_TOKENS, hub.ENV_ENDPOINT, "HIDDENRISK_DATA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HIDDENRISK_CACHE", str(cache))
@@ -349,6 +350,7 @@ def test_a_file_of_two_benchmarks_is_listed_once(monkeypatch: pytest.MonkeyPatch
         name: replace(xstest.BENCHMARK, name=name, sources=(OPEN,)) for name in ("one", "other")
     }
     monkeypatch.setattr(benchmarks, "BENCHMARKS", both)
+    monkeypatch.setattr(label_sets, "LABEL_SETS", {})
     assert catalogue() == [(OPEN, ("one", "other"))]
     assert chosen(["other", "one"]) == catalogue()
     with pytest.raises(UsageError, match=r"known: one, other, ours/open\.csv"):
