@@ -22,7 +22,8 @@ from hiddenrisk.errors import unknown
 from hiddenrisk.opening import Opened
 from hiddenrisk.plan import Settings
 from hiddenrisk.recorded import Texts, digest_of, heard_of, open_texts, read_said, rubric_of
-from hiddenrisk.run import Ended, carry_out, write_json
+from hiddenrisk.run import Ended, carry_out
+from hiddenrisk.store import write_json
 
 ATTACKS = "attacks.json"
 DEFAULT = ("safety", "xstest")

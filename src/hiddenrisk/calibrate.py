@@ -31,8 +31,8 @@ from hiddenrisk.recorded import (
     read_said,
     rubric_of,
 )
-from hiddenrisk.run import Ended, carry_out, write_json
-from hiddenrisk.store import cannot_write
+from hiddenrisk.run import Ended, carry_out
+from hiddenrisk.store import cannot_write, write_json
 from hiddenrisk.types import Usage
 
 RECORDED = "recorded"

@@ -21,9 +21,12 @@ from hiddenrisk.cli_common import (
     ask_first,
     carry_out_shown,
     check_text,
+    judging_options,
     plain,
     settings_of,
     settings_options,
+    tell_of_judging,
+    who_judges,
 )
 from hiddenrisk.errors import HiddenRiskError, UsageError, unknown
 
@@ -148,36 +151,7 @@ _OWN = '{"id", "prompt" | "messages", "category"?, "label"?}'
     metavar="SPEC",
     help="Model to assess; repeat for several. [default: local/smollm2?think]",
 )
-@click.option(
-    "--judge",
-    "judges",
-    multiple=True,
-    metavar="SPEC",
-    help="Who judges; `builtin` needs no model, several are a jury. [default: builtin]",
-)
-@click.option(
-    "--jury",
-    type=click.Choice(["majority", "any-unsafe"]),
-    help="How several judges decide: most of them, or one that finds it unsafe is enough. [default: majority]",
-)
-@click.option(
-    "--fallback",
-    "fallbacks",
-    multiple=True,
-    metavar="SPEC",
-    help="Judge that is asked where one refuses, is blocked or gives nothing usable; repeat for a chain.",
-)
-@click.option(
-    "--cascade",
-    metavar="SPEC",
-    help="Cheap judge that reads everything first; --judge reads where it is unsure, and an audit share of the rest.",
-)
-@click.option(
-    "--audit",
-    type=Finite(0.0, 1.0, min_open=True),
-    metavar="SHARE",
-    help="Share of what the cheap judge is sure of that --judge reads all the same. [default: 0.1]",
-)
+@judging_options
 @click.option(
     "--victim",
     metavar="SPEC",
@@ -221,16 +195,6 @@ _OWN = '{"id", "prompt" | "messages", "category"?, "label"?}'
     type=Finite(0.0),
     metavar="T",
     help="Sampling temperature. [default: the provider's]",
-)
-@click.option(
-    "--parts",
-    type=click.Choice(["both", "answer", "thinking"]),
-    help="What the judges read. [default: both]",
-)
-@click.option(
-    "--insights",
-    type=click.Choice(["builtin", "judge", "none"]),
-    help="Who looks into thoughts: do they notice the risk, mean to decline, and where do they turn unsafe? Rules, the first judge that is a model (a call for each thought), or nobody. [default: builtin]",
 )
 @click.option(
     "--profiles",
@@ -284,22 +248,13 @@ def _announce(console: "Terminal", opened: "Opened", folder: Path) -> None:
     """Say what will be done, before anything is sent."""
     from hiddenrisk.plan import planned  # noqa: PLC0415 - see the module
     from hiddenrisk.segments import MOST  # noqa: PLC0415 - as above
-    from hiddenrisk.tables import by_whom  # noqa: PLC0415 - as above
 
     for benchmark in opened.benchmarks:
         count = planned(benchmark, opened.plan)
-        labels = [j.label for j in opened.judges_of(benchmark)]
         console.print(
             f"{benchmark.title}: {count} responses from each of "
-            f"{', '.join(m.label for m in opened.models)}, judged by "
-            f"{by_whom({'judges': labels, 'rubric': opened.rubrics(benchmark)})}"
-            f"{_else(opened)}"
+            f"{', '.join(m.label for m in opened.models)}, {who_judges(opened, benchmark)}"
         )
-        if cascade := opened.cascade_of(benchmark):
-            console.print(
-                f"{benchmark.title}: {cascade.label} reads everything first; the others read where "
-                f"it is unsure, and {cascade.audit:.0%} of the rest"
-            )
         if benchmark.dialogue and opened.victim:
             console.print(
                 f"{benchmark.title}: each is a dialogue of up to 26 calls, with "
@@ -312,19 +267,10 @@ def _announce(console: "Terminal", opened: "Opened", folder: Path) -> None:
                 f"{benchmark.title}: {looker} also looks into each thought (a call), and into {most} "
                 f"of each model segment by segment (some ten calls each, {MOST} at most)"
             )
-        for data in benchmark.data:
-            if data.warning:
-                console.print(f"UNVERIFIED data: {plain(data.warning)}", style="bold yellow")
-        for note in opened.notes(benchmark):
-            console.print(f"Note: {plain(note)}", style="yellow")
+        tell_of_judging(console, opened, benchmark)
     for label, count in opened.costly.items():
         console.print(f"{label}: each response takes up to {count} requests, one after the other")
     console.print(f"{opened.samples} responses in all, into {folder}")
-
-
-def _else(opened: "Opened") -> str:
-    names = ", then ".join(j.label for j in opened.fallbacks)
-    return f" (where one gives no verdict: {names})" if names else ""
 
 
 @cli.command(

@@ -18,6 +18,7 @@ from hiddenrisk.errors import UsageError
 
 if TYPE_CHECKING:
     from hiddenrisk.assess import Tally
+    from hiddenrisk.benchmarks.base import Loaded
     from hiddenrisk.opening import Opened
     from hiddenrisk.plan import Settings
     from hiddenrisk.progress import Terminal
@@ -112,6 +113,62 @@ _SETTINGS = (
 )
 
 
+_JUDGING = (
+    click.option(
+        "--judge",
+        "judges",
+        multiple=True,
+        metavar="SPEC",
+        help="Who judges; `builtin` needs no model, several are a jury. [default: builtin]",
+    ),
+    click.option(
+        "--jury",
+        type=click.Choice(["majority", "any-unsafe"]),
+        help="How several judges decide: most of them, or one that finds it unsafe is enough. [default: majority]",
+    ),
+    click.option(
+        "--fallback",
+        "fallbacks",
+        multiple=True,
+        metavar="SPEC",
+        help="Judge that is asked where one refuses, is blocked or gives nothing usable; repeat for a chain.",
+    ),
+    click.option(
+        "--cascade",
+        metavar="SPEC",
+        help="Cheap judge that reads everything first; --judge reads where it is unsure, and an audit share of the rest.",
+    ),
+    click.option(
+        "--audit",
+        type=Finite(0.0, 1.0, min_open=True),
+        metavar="SHARE",
+        help="Share of what the cheap judge is sure of that --judge reads all the same. [default: 0.1]",
+    ),
+    click.option(
+        "--parts",
+        type=click.Choice(["both", "answer", "thinking"]),
+        help="What the judges read. [default: both; of a stored run, what was read]",
+    ),
+    click.option(
+        "--insights",
+        type=click.Choice(["builtin", "judge", "none"]),
+        help="Who looks into thoughts: do they notice the risk, mean to decline, and where do they turn unsafe? Rules, the first judge that is a model (a call for each thought), or nobody. [default: builtin; nobody in a stored run where nobody did]",
+    ),
+)
+
+
+def judging_options(verb: Verb) -> Verb:
+    """Give a verb the options that say who judges, and what: the fields `plan.PANEL`."""
+    return reduce(lambda function, option: option(function), reversed(_JUDGING), verb)
+
+
+def panel_of(options: dict[str, object]) -> dict[str, object]:
+    """Those of them that were given."""
+    from hiddenrisk.plan import PANEL  # noqa: PLC0415 - see the module
+
+    return {k: v for k, v in options.items() if k in PANEL and v not in (None, ())}
+
+
 def settings_options(verb: Verb) -> Verb:
     """Give a verb the options that say how a run is carried out; they decide no result."""
     return reduce(lambda function, option: option(function), reversed(_SETTINGS), verb)
@@ -141,6 +198,32 @@ def check_text(*words: str) -> None:
             word.encode()
         except UnicodeEncodeError as error:
             raise UsageError(f"{word!r} is not UTF-8 text, and no record could hold it") from error
+
+
+def who_judges(opened: "Opened", benchmark: "Loaded") -> str:
+    """`judged by a, b by safety 1 (where one gives no verdict: c)`."""
+    from hiddenrisk.tables import by_whom  # noqa: PLC0415 - see the module
+
+    labels = [j.label for j in opened.judges_of(benchmark)]
+    whom = by_whom({"judges": labels, "rubric": opened.rubrics(benchmark)})
+    if opened.plan.jury != "majority" and len(labels) > 1:
+        whom += f", {opened.plan.jury}"
+    names = ", then ".join(j.label for j in opened.fallbacks)
+    return f"judged by {whom}" + (f" (where one gives no verdict: {names})" if names else "")
+
+
+def tell_of_judging(console: "Terminal", opened: "Opened", benchmark: "Loaded") -> None:
+    """Say before anything is sent who reads first, and what a reader of the numbers must know."""
+    if cascade := opened.cascade_of(benchmark):
+        console.print(
+            f"{benchmark.title}: {cascade.label} reads everything first; the others read where "
+            f"it is unsure, and {cascade.audit:.0%} of the rest"
+        )
+    for data in benchmark.data:
+        if data.warning:
+            console.print(f"UNVERIFIED data: {plain(data.warning)}", style="bold yellow")
+    for note in opened.notes(benchmark):
+        console.print(f"Note: {plain(note)}", style="yellow")
 
 
 def ask_first(opened: "Opened", *, yes: bool) -> None:

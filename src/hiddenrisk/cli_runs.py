@@ -15,32 +15,26 @@ from hiddenrisk.cli_common import (
     ask_first,
     carry_out_shown,
     check_text,
+    judging_options,
+    panel_of,
     plain,
     settings_of,
     settings_options,
+    tell_of_judging,
+    who_judges,
 )
 
 if TYPE_CHECKING:
     from hiddenrisk.opening import Opened
     from hiddenrisk.progress import Terminal
 
-_JUDGE = click.option(
-    "--judge",
-    "judges",
-    multiple=True,
-    metavar="SPEC",
-    help="Who judges; `builtin` needs no model, several are a jury. [default: builtin]",
-)
-_PARTS_HELP = "What the judges read."
-_INSIGHTS_HELP = "Who looks into thoughts, as in `assess`; `judge` takes a call for each thought. "
-_PARTS = click.Choice(["both", "answer", "thinking"])
-_LOOKS = click.Choice(["builtin", "judge", "none"])
-
 _JUDGE_EXAMPLES = """
 \b
 Examples:
   hiddenrisk judge runs/r1 --judge openai/gpt-4o
   hiddenrisk judge runs/r1 --judge llama=http://localhost:8000/v1#my-judge --parts answer
+  hiddenrisk judge runs/r1 --judge openai/gpt-4o --judge anthropic/claude-sonnet-4-5 \\
+      --jury any-unsafe --fallback deepseek/deepseek-chat
   hiddenrisk judge runs/r1                   by the built-in rules again
 
 \b
@@ -51,19 +45,10 @@ to have their numbers in the headline again, name them here, or run `assess` aga
 
 @click.command(epilog=_JUDGE_EXAMPLES)
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
-@_JUDGE
-@click.option("--parts", type=_PARTS, help=f"{_PARTS_HELP} [default: as the run was made]")
-@click.option(
-    "--insights",
-    type=_LOOKS,
-    help=f"{_INSIGHTS_HELP}[default: builtin, or none if the run was made so]",
-)
+@judging_options
 @settings_options
 def judge(
     run: Path,
-    judges: tuple[str, ...],
-    parts: Literal["both", "answer", "thinking"] | None,
-    insights: Literal["builtin", "judge", "none"] | None,
     yes: bool,
     **options: object,
 ) -> None:
@@ -89,7 +74,7 @@ def judge(
     settings = settings_of(options)
     check_text(*sys.argv, str(settings.data_dir or ""))
     command = shlex.join(["hiddenrisk", *sys.argv[1:]])
-    opened = open_again(run, judges, settings, command, parts=parts, insights=insights)
+    opened = open_again(run, settings, command, panel_of(options))
     console = Terminal(stderr=True)
     _announce(console, opened, run)
     for note in changed_rubrics(opened, read_manifest(run)):
@@ -137,24 +122,19 @@ Examples:
     metavar="NAME",
     help="Built-in benchmark or JSONL file that has the prompts (matched by id or text), or a name for the files' own.",
 )
-@_JUDGE
+@judging_options
 @click.option(
     "--label",
     type=click.Choice(["unsafe", "safe"]),
     help="Whether a good model declines the files' own prompts or helps, where no row says. [default: unsafe]",
 )
-@click.option("--parts", type=_PARTS, help=f"{_PARTS_HELP} [default: both]")
-@click.option("--insights", type=_LOOKS, help=f"{_INSIGHTS_HELP}[default: builtin]")
 @settings_options
 def import_(
     files: tuple[Path, ...],
     out: Path,
     model: str | None,
     benchmark: str | None,
-    judges: tuple[str, ...],
     label: Literal["unsafe", "safe"] | None,
-    parts: str | None,
-    insights: str | None,
     yes: bool,
     **options: object,
 ) -> None:
@@ -173,11 +153,10 @@ def import_(
     settings = settings_of(options)
     check_text(*sys.argv, str(settings.data_dir or ""))
     command = shlex.join(["hiddenrisk", *sys.argv[1:]])
-    given = {"judges": judges, "parts": parts, "insights": insights}
     gathered = gather(
         files,
         Wanted(model=model, benchmark=benchmark, label=label),
-        {k: v for k, v in given.items() if v},
+        panel_of(options),
         settings,
         command,
     )
@@ -202,12 +181,7 @@ def _announce(console: "Terminal", opened: "Opened", folder: Path) -> None:
         parts = " and ".join(part.value for part in opened.parts_of(benchmark))
         console.print(
             f"{benchmark.title}: {planned(benchmark, opened.plan)} responses of each of "
-            f"{', '.join(m.label for m in opened.models)}; {parts} judged by "
-            f"{', '.join(j.label for j in opened.judges_of(benchmark))}"
+            f"{', '.join(m.label for m in opened.models)}; {parts} {who_judges(opened, benchmark)}"
         )
-        for data in benchmark.data:
-            if data.warning:
-                console.print(f"UNVERIFIED data: {plain(data.warning)}", style="bold yellow")
-        for note in opened.notes(benchmark):
-            console.print(f"Note: {plain(note)}", style="yellow")
+        tell_of_judging(console, opened, benchmark)
     console.print(f"{opened.samples} responses in all, in {folder}; no model is asked for them")

@@ -5,7 +5,7 @@ rubric and the rubric's version) was calibrated on labels that answer the same q
 where humans labelled some of the very responses. docs/corrected-rates.md has what is assumed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,15 +15,15 @@ from hiddenrisk.assess import Judge
 from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.calibration import Calibrated
 from hiddenrisk.correction import Corrected, ppi, rogan_gladen
-from hiddenrisk.evidence import PartLabel
+from hiddenrisk.evidence import PartLabel, Place
 from hiddenrisk.judges import xstest
 from hiddenrisk.label_sets.base import Question, positive
 from hiddenrisk.opening import Opened
 from hiddenrisk.recorded import digest_of, rubric_of
-from hiddenrisk.records import LABELS, SCORED_OUTCOMES, Cell
+from hiddenrisk.records import LABELS, SCORED_OUTCOMES, SEPARATOR, Cell
 from hiddenrisk.stats import NOTHING, complement
 from hiddenrisk.store import RESPONSES, read_at
-from hiddenrisk.types import Part
+from hiddenrisk.types import Label, Part
 
 ROGAN_GLADEN, PPI = "rogan-gladen", "ppi"
 _ASSUMED = {
@@ -32,20 +32,45 @@ _ASSUMED = {
 }
 _OTHERS = {"cascade": "a cheap judge", "fallbacks": "fallbacks", "by_human": "people"}
 """Who beside the judge may have given verdicts of a part, by where the part says so."""
+_RATES: dict[Label, str] = {"unsafe": "corrected", "safe": "corrected_over_refusal"}
+"""What the corrected rate on prompts of a label is called."""
+_BETWEEN: dict[Label, str] = {
+    "unsafe": "between safe and unsafe count as safe",
+    "safe": "are partial refusals and count as refusals",
+}
 
 
 class _Heard(NamedTuple):
-    """The verdicts behind one rate."""
+    """The verdicts behind one rate, and what people say of the same texts."""
 
-    rows: list[int]
-    unsafe: list[bool]
-    unclear: int
+    rows: Sequence[int]
+    unsafe: Sequence[bool]
+    unclear: Sequence[bool]
+    """Whether a verdict lies between safe and unsafe."""
+    human: Sequence[bool | None]
+    """Whether people say unsafe; None where nobody was asked."""
+
+    def of(self, places: Sequence[int]) -> "_Heard":
+        """Those at some places only."""
+        return _Heard(
+            [self.rows[place] for place in places],
+            [self.unsafe[place] for place in places],
+            [self.unclear[place] for place in places],
+            [self.human[place] for place in places],
+        )
 
 
-class _Place(msgspec.Struct):
-    key: str
-    prompt: str
-    repeat: int
+class _Rated(NamedTuple):
+    """What a rate is of."""
+
+    opened: Opened
+    benchmark: Loaded
+    part: Part
+    label: Label
+    """Harmful prompts, on which positive is unsafe, or harmless ones, on which it is helping."""
+    judges: Sequence[Judge]
+    others: Sequence[str]
+    """Who else gave verdicts."""
 
 
 def add_corrected(
@@ -56,93 +81,95 @@ def add_corrected(
     model: str,
     folder: Path,
 ) -> None:
-    """Put `corrected` beside each safety rate of one model on one benchmark."""
-    evidence = opened.evidence
-    if not evidence.asked:
+    """Put the corrected rates of one model on one benchmark beside the raw ones.
+
+    That is `corrected` beside each safety rate, of a category only where there is a number,
+    and `corrected_over_refusal` beside the over-refusal rate.
+    """
+    if not opened.evidence.asked:
         return
     judges = opened.judges_of(benchmark)
     for part in opened.parts_of(benchmark):
-        heard = _heard(cell, part, [j.label for j in judges])
-        if not heard.rows:
-            continue
         rates = results["parts"][part.value]
         others = [what for name, what in _OTHERS.items() if rates.get(name)]
-        found = _corrected(heard, judges, others, opened, benchmark, part, folder, cell, model)
-        rates["corrected"] = found
+        for label, name in _RATES.items():
+            rated = _Rated(opened, benchmark, part, label, judges, others)
+            heard = _heard(cell, rated, model, folder)
+            if not heard.rows:
+                continue
+            rates[name] = _told(_corrected(heard, rated), heard, rated)
+            if label == "unsafe":
+                _add_to_categories(results["categories"], cell, heard, rated)
 
 
-def _corrected(
-    heard: _Heard,
-    judges: Sequence[Judge],
-    others: Sequence[str],
-    opened: Opened,
-    benchmark: Loaded,
-    part: Part,
-    folder: Path,
-    cell: Cell,
-    model: str,
-) -> dict[str, Any]:
+def _add_to_categories(
+    categories: dict[str, Any], cell: Cell, heard: _Heard, rated: _Rated
+) -> None:
+    paths = list(cell.paths)
+    members: dict[str, list[int]] = {}
+    for place, row in enumerate(heard.rows):
+        path = paths[cell.categories[row]]
+        for depth in range(1, len(path) + 1):
+            members.setdefault(SEPARATOR.join(path[:depth]), []).append(place)
+    for name, places in members.items():
+        found = _corrected(heard.of(places), rated)
+        if found["value"] is not None:
+            brief = {k: found[k] for k in ("value", "low", "high", "n", "method")}
+            categories[name]["parts"][rated.part.value]["corrected"] = brief
+
+
+def _corrected(heard: _Heard, rated: _Rated) -> dict[str, Any]:
+    """The rate of the safe, or of the refused."""
+    evidence = rated.opened.evidence
     notes: list[str] = []
-    if opened.evidence.labels:
-        labels = [one for one in opened.evidence.labels if one.part is part]
-        human = _labelled(heard, labels, cell, folder, model, benchmark.name)
-        if human:
-            found = _by_labels(heard, human)
+    if evidence.labels:
+        if any(said is not None for said in heard.human):
+            found = _by_labels(heard)
             if found["value"] is not None:
-                return _told(found, heard, part, opened)
+                return found
             notes.append(found["note"])
-        elif not opened.evidence.calibrations:
+        elif not evidence.calibrations:
             notes.append("no human label is for a judged response of this rate")
-    if opened.evidence.calibrations:
-        found = _by_calibration(heard, judges, others, opened, benchmark)
-        found["note"] = "; ".join([*notes, found["note"]])
-        return _told(found, heard, part, opened)
+    if evidence.calibrations:
+        found = _by_calibration(heard, rated)
+        return found | {"note": "; ".join(n for n in (*notes, found["note"]) if n)}
     return _json(Corrected(raw=NOTHING, corrected=NOTHING), PPI, None, "; ".join(notes))
 
 
-def _heard(cell: Cell, part: Part, judges: Sequence[str]) -> _Heard:
-    """The verdicts on harmful prompts that count in the headline."""
-    heard = _Heard([], [], 0)
-    unclear = 0
+def _heard(cell: Cell, rated: _Rated, model: str, folder: Path) -> _Heard:
+    """The verdicts that count in the rate."""
+    rows: list[int] = []
+    said: list[float] = []
+    labels = [j.label for j in rated.judges]
     for row in range(len(cell)):
-        if LABELS[cell.labels[row]] != "unsafe":
-            continue
-        outcome, said = cell.outcome(row, part, judges)
-        if outcome in SCORED_OUTCOMES and said is not None and not isinstance(said, str):
-            heard.rows.append(row)
-            heard.unsafe.append(positive(said))
-            unclear += 0 < said < 1
-    return heard._replace(unclear=unclear)
+        if LABELS[cell.labels[row]] == rated.label:
+            outcome, word = cell.outcome(row, rated.part, labels)
+            if outcome in SCORED_OUTCOMES and word is not None and not isinstance(word, str):
+                rows.append(row)
+                said.append(word)
+    human = _labelled(rows, rated, cell, model, folder)
+    return _Heard(rows, [positive(s) for s in said], [0 < s < 1 for s in said], human)
 
 
-def question_of(judge: Judge, benchmark: Loaded) -> Question:
-    """What a judge's verdicts on harmful prompts answer: the form by which it reads decides."""
+def question_of(judge: Judge, benchmark: Loaded, label: Label = "unsafe") -> Question:
+    """What a judge's verdicts on prompts of a label answer: the form by which it reads decides."""
     rules = judge.endpoint is None
-    refusals = rules or judge.rubric(benchmark, "unsafe") is xstest.RUBRIC
+    refusals = rules or judge.rubric(benchmark, label) is xstest.RUBRIC
     return "refusal" if refusals else "harm"
 
 
 # ---------------------------------------------------------------- by calibration
 
 
-def _by_calibration(
-    heard: _Heard,
-    judges: Sequence[Judge],
-    others: Sequence[str],
-    opened: Opened,
-    benchmark: Loaded,
-) -> dict[str, Any]:
-    if len(judges) != 1:
-        reason = "several judges decide together; a calibration is of one judge"
+def _by_calibration(heard: _Heard, rated: _Rated) -> dict[str, Any]:
+    if reason := _why_nobodys(rated):
         return _json(Corrected(raw=NOTHING, corrected=NOTHING), ROGAN_GLADEN, None, reason)
-    if others:
-        reason = f"{' and '.join(others)} gave verdicts as well; a calibration is of one judge"
-        return _json(Corrected(raw=NOTHING, corrected=NOTHING), ROGAN_GLADEN, None, reason)
-    judge, known = judges[0], opened.evidence.calibrations
-    question, digest = question_of(judge, benchmark), digest_of(judge, benchmark)
+    judge, known = rated.judges[0], rated.opened.evidence.calibrations
+    question = question_of(judge, rated.benchmark, rated.label)
+    digest = digest_of(judge, rated.benchmark, rated.label)
     fitting = [c for c in known if c.digest == digest and c.question == question]
     if not fitting:
-        reason = _why_none(judge, benchmark, question, known)
+        reason = _why_none(judge, rated, question, known)
         return _json(Corrected(raw=NOTHING, corrected=NOTHING), ROGAN_GLADEN, None, reason)
     # The most labels first, of those that can be used.
     every = [(c, _rogan(heard, c)) for c in sorted(fitting, key=lambda c: -c.counts.n)]
@@ -157,14 +184,23 @@ def _by_calibration(
     return {**result, "others": beside} if beside else result
 
 
+def _why_nobodys(rated: _Rated) -> str:
+    """Why no calibration can be of who judged; nothing if one can."""
+    if len(rated.judges) != 1:
+        return "several judges decide together; a calibration is of one judge"
+    if rated.others:
+        who = " and ".join(rated.others)
+        return f"{who} gave verdicts as well; a calibration is of one judge"
+    return ""
+
+
 def _rogan(heard: _Heard, calibrated: Calibrated) -> Corrected:
     return rogan_gladen(sum(heard.unsafe), len(heard.unsafe), calibrated.counts)
 
 
-def _why_none(
-    judge: Judge, benchmark: Loaded, question: Question, known: Sequence[Calibrated]
-) -> str:
-    rubric, same = rubric_of(judge, benchmark), digest_of(judge, benchmark)
+def _why_none(judge: Judge, rated: _Rated, question: Question, known: Sequence[Calibrated]) -> str:
+    rubric = rubric_of(judge, rated.benchmark, rated.label)
+    same = digest_of(judge, rated.benchmark, rated.label)
     if questions := sorted({c.question for c in known if c.digest == same}):
         return f"{judge.label} is calibrated on {questions[0]}, and this rate is about {question}"
     if rubrics := sorted({c.rubric for c in known if c.judge == judge.label and c.rubric}):
@@ -178,39 +214,33 @@ def _why_none(
 
 
 def _labelled(
-    heard: _Heard,
-    labels: Sequence[PartLabel],
-    cell: Cell,
-    folder: Path,
-    model: str,
-    benchmark: str,
-) -> dict[int, bool]:
-    """What humans say of the judged responses: {place among those heard: unsafe}."""
+    rows: Sequence[int], rated: _Rated, cell: Cell, model: str, folder: Path
+) -> list[bool | None]:
+    """What humans say of the judged responses."""
     wanted: dict[str, list[PartLabel]] = {}
-    for label in labels:
-        wanted.setdefault(label.response or label.prompt, []).append(label)
-    found: dict[int, bool] = {}
-    for place, response in enumerate(_places(heard, cell, folder) if wanted else ()):
-        for label in (*wanted.get(response.key, ()), *wanted.get(response.prompt, ())):
-            if label.fits(response.key, response.prompt, response.repeat, model, benchmark):
-                found[place] = label.unsafe
+    for label in rated.opened.evidence.labels:
+        if label.part is rated.part:
+            wanted.setdefault(label.response or label.prompt, []).append(label)
+    if not wanted:
+        return [None] * len(rows)
+    found: list[bool | None] = []
+    for response in read_at(folder / RESPONSES, (cell.offsets[row] for row in rows), Place):
+        here = (*wanted.get(response.prompt, ()), *wanted.get(response.key, ()))
+        said = [x.unsafe for x in here if x.fits(response, model, rated.benchmark.name)]
+        found.append(said[-1] if said else None)
     return found
 
 
-def _places(heard: _Heard, cell: Cell, folder: Path) -> Iterator[_Place]:
-    return read_at(folder / RESPONSES, (cell.offsets[row] for row in heard.rows), _Place)
-
-
-def _by_labels(heard: _Heard, human: dict[int, bool]) -> dict[str, Any]:
+def _by_labels(heard: _Heard) -> dict[str, Any]:
     """The unsafe rate by prediction-powered inference, as `rogan_gladen` has it."""
-    judge = [float(unsafe) for unsafe in heard.unsafe]
+    pairs = list(zip(heard.unsafe, heard.human, strict=True))
     found = ppi(
-        [said for place, said in enumerate(judge) if place not in human],
-        [judge[place] for place in human],
-        [float(unsafe) for unsafe in human.values()],
+        [float(judge) for judge, human in pairs if human is None],
+        [float(judge) for judge, human in pairs if human is not None],
+        [float(human) for _, human in pairs if human is not None],
     )
     result = _json(found, PPI, None, found.reason or found.caution or "")
-    return {**result, "labelled": len(human)}
+    return {**result, "labelled": sum(human is not None for human in heard.human)}
 
 
 # ---------------------------------------------------------------- what summary.json says
@@ -245,16 +275,16 @@ def _calibration(calibrated: Calibrated) -> dict[str, Any]:
     }
 
 
-def _told(found: dict[str, Any], heard: _Heard, part: Part, opened: Opened) -> dict[str, Any]:
+def _told(found: dict[str, Any], heard: _Heard, rated: _Rated) -> dict[str, Any]:
     """The same with what a reader must know."""
     if found["value"] is None:
         return found
     notes = [found["note"]] if found["note"] else []
     notes.append(_ASSUMED[found["method"]])
-    if heard.unclear:
-        notes.append(f"{heard.unclear} verdicts between safe and unsafe count as safe here")
-    if part is Part.THINKING and found["method"] == ROGAN_GLADEN:
+    if unclear := sum(heard.unclear):
+        notes.append(f"{unclear} verdicts {_BETWEEN[rated.label]} here")
+    if rated.part is Part.THINKING and found["method"] == ROGAN_GLADEN:
         notes.append("the labelled texts are answers, not thoughts")
-    if opened.plan.repeat > 1:
+    if rated.opened.plan.repeat > 1:
         notes.append("repeated prompts count as independent, so that the interval is too narrow")
     return {**found, "note": "; ".join(notes)}

@@ -3,18 +3,28 @@
 Both are files that a user names, checked before anything is sent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from hiddenrisk.calibration import Calibrated, read_calibration
-from hiddenrisk.errors import DataError
+from hiddenrisk.calibration import MAX_BYTES, Calibrated, read_calibration
+from hiddenrisk.errors import DataError, StoreError
 from hiddenrisk.label_sets.own import CLASSES, WORDS, Row, class_of, read, table
+from hiddenrisk.store import LABELS, write_json
 from hiddenrisk.types import Part
 
+EVIDENCE = "evidence.json"
 _HINT = "Write safe or unsafe, or complied or refused"
 _WORDS = {**WORDS, "helped": "complied"}
+
+
+class Place(msgspec.Struct):
+    """Which response a record is."""
+
+    key: str
+    prompt: str
+    repeat: int
 
 
 class PartLabel(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,13 +39,13 @@ class PartLabel(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     repeat: int | None = None
 
-    def fits(self, key: str, prompt: str, repeat: int, model: str, benchmark: str) -> bool:
+    def fits(self, place: Place, model: str, benchmark: str) -> bool:
         """Whether it is a label of this response."""
         if self.response:
-            return self.response == key
+            return self.response == place.key
         return (
-            self.prompt == prompt
-            and self.repeat in (None, repeat)
+            self.prompt == place.prompt
+            and self.repeat in (None, place.repeat)
             and self.model in ("", model)
             and self.benchmark in ("", benchmark)
         )
@@ -46,8 +56,11 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     calibrations: tuple[Calibrated, ...] = ()
     labels: tuple[PartLabel, ...] = ()
-    asked: bool = False
-    """Whether corrected rates are wanted."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether corrected rates are wanted."""
+        return bool(self.calibrations or self.labels)
 
 
 def open_evidence(calibrations: Sequence[str], labels: str | None) -> Evidence:
@@ -60,8 +73,46 @@ def open_evidence(calibrations: Sequence[str], labels: str | None) -> Evidence:
     return Evidence(
         calibrations=tuple(found),
         labels=read_labels(Path(labels)) if labels else (),
-        asked=bool(calibrations or labels),
     )
+
+
+def settled(folder: Path, named: Evidence) -> Evidence:
+    """What is known where a run is counted: what is named now, or else was named before.
+
+    It is kept in the run, so that who counts it again, elsewhere or for new labels, has it.
+    The run's own labels of texts drawn at random count as well; a named file goes first.
+
+    Raises:
+        StoreError: the disk is full, or what was kept there cannot be read.
+        DataError: the run's labels are not what they should be.
+    """
+    file = folder / EVIDENCE
+    before = _kept(file)
+    now = Evidence(
+        calibrations=named.calibrations or before.calibrations,
+        labels=named.labels or before.labels,
+    )
+    if now != before:
+        write_json(file, now)
+    return msgspec.structs.replace(now, labels=(*_drawn(folder / LABELS), *now.labels))
+
+
+def _kept(file: Path) -> Evidence:
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise StoreError(f"{file} has more than {MAX_BYTES >> 20} MiB; remove it")
+        return msgspec.json.decode(file.read_bytes(), type=Evidence)
+    except FileNotFoundError:
+        return Evidence()
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise StoreError(
+            f"{file} cannot be read ({error}); remove it, and name --calibration and --labels again"
+        ) from error
+
+
+def _drawn(file: Path) -> tuple[PartLabel, ...]:
+    """What people said of texts that `labels export` drew at random."""
+    return _majority(table(read(file), file, required=("label",))) if file.is_file() else ()
 
 
 def read_labels(path: Path) -> tuple[PartLabel, ...]:
@@ -75,8 +126,16 @@ def read_labels(path: Path) -> tuple[PartLabel, ...]:
     Raises:
         DataError: it cannot be read, or a row is not what it should be.
     """
+    found = _majority(table(read(path), path, required=("label",)))
+    if not found:
+        raise DataError(f"{path}: it has no labels of responses drawn at random")
+    return found
+
+
+def _majority(rows: Iterable[Row]) -> tuple[PartLabel, ...]:
+    """What most people say of each response; nothing where they are even."""
     found: dict[PartLabel, dict[str, bool]] = {}
-    for row in table(read(path), path, required=("label",)):
+    for row in rows:
         if row.fields.get("drawn") == "disputed" or row.fields["label"].lower() == "unsure":
             continue  # neither a random draw nor a label
         label, who = _label(row), row.fields.get("who") or ""
@@ -84,8 +143,6 @@ def read_labels(path: Path) -> tuple[PartLabel, ...]:
         if who in said and "sheet" not in row.fields:  # a run's own records may be corrected
             raise DataError(f"{row.where}: a second label for the same response and part")
         said[who] = label.unsafe
-    if not found:
-        raise DataError(f"{path}: it has no labels of responses drawn at random")
     votes = {one: 2 * sum(said.values()) - len(said) for one, said in found.items()}
     return tuple(
         msgspec.structs.replace(one, unsafe=more > 0) for one, more in votes.items() if more

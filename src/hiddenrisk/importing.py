@@ -23,12 +23,13 @@ from hiddenrisk.errors import CallError, DataError, StoreError, UsageError
 from hiddenrisk.filing import lost_of, response_of
 from hiddenrisk.manifest import RUN, claim, judgings_kept, manifest_of
 from hiddenrisk.matching import Match, Wanted, asked_for, own_prompts, place
+from hiddenrisk.models.standin import StandIn
 from hiddenrisk.opening import Opened, Stored, open_plan
-from hiddenrisk.plan import Plan, Settings
-from hiddenrisk.recall import Place, Recalled, StandIn, limit_for
+from hiddenrisk.plan import Settings, check
+from hiddenrisk.recall import Place, Recalled, limit_for
 from hiddenrisk.records import IMPORTED
-from hiddenrisk.run import Ended, conduct, write_json, write_text
-from hiddenrisk.store import Journal
+from hiddenrisk.run import Ended, conduct
+from hiddenrisk.store import Journal, write_json, write_text
 from hiddenrisk.transcripts import SourceFile, read_transcripts
 from hiddenrisk.transcripts.base import Contents, Transcript
 from hiddenrisk.types import Prompt, Reason, Response
@@ -98,11 +99,14 @@ def gather(
         else _own(name, match.prompts, imported)
     )
     models = list(dict.fromkeys(place.model for place in match.places))
-    checked = Plan(
-        **plan,
-        models=tuple(f"{IMPORTED}/{label}" for label in models),
-        benchmarks=((wanted.benchmark if benchmark else None) or PROMPTS,),
-        repeat=1 + max(place.repeat for place in match.places),
+    checked = check(
+        {
+            **plan,
+            "models": tuple(f"{IMPORTED}/{label}" for label in models),
+            "benchmarks": ((wanted.benchmark if benchmark else None) or PROMPTS,),
+            "repeat": 1 + max(place.repeat for place in match.places),
+        },
+        "the import",
     )
     limit = settings.concurrency or limit_for(checked.judges)
     stored = Stored(
@@ -358,6 +362,8 @@ def import_run(
             journal,
             folder,
             tally,
+            fallbacks=opened.fallbacks,
+            cheap=opened.cheap,
         )
         run.transcripts = gathered.transcripts
         return conduct(run, opened, folder, tally, display, say)

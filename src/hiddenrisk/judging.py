@@ -1,6 +1,7 @@
 """A judge from its SPEC: the model behind it, the form it is asked by, and what to say of both."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hiddenrisk.assess import Judge
 from hiddenrisk.benchmarks.base import Loaded
@@ -13,6 +14,7 @@ from hiddenrisk.judges.odds import P_UNSAFE
 from hiddenrisk.models import open_model
 from hiddenrisk.models.openai import PROVIDERS
 from hiddenrisk.models.spec import Spec, parse, without_options
+from hiddenrisk.models.standin import StandIn
 from hiddenrisk.records import Cell
 from hiddenrisk.types import Part
 
@@ -37,6 +39,28 @@ def open_judge(text: str, policy: Policy) -> Judge:
     if not bare.strip().startswith(f"{spec.label}="):
         model.label = _labelled(model.label, form)
     return Judge(label=model.label, spec=text, endpoint=Endpoint(model, policy), form=form)
+
+
+def stored_judge(text: str, policy: Policy, identities: Mapping[str, dict[str, Any]]) -> Judge:
+    """The judge that a SPEC named in a stored run, whom nobody asks again.
+
+    Args:
+        text: the SPEC.
+        policy: as the run has it.
+        identities: what the judges of the run are, by label.
+
+    Raises:
+        UsageError: its prompt file is missing.
+    """
+    if text == BUILTIN:
+        return Judge(label=BUILTIN, spec=BUILTIN)
+    bare, options = without_options(text, OPTIONS)
+    spec = parse(bare)
+    form = open_form(options, spec.model, text)
+    named = bare.strip().startswith(f"{spec.label}=")
+    label = spec.label if named else _labelled(spec.label, form)
+    model = StandIn(label, identities.get(label, {}), spec.provider)
+    return Judge(label=label, spec=text, endpoint=Endpoint(model, policy), form=form)
 
 
 def _labelled(label: str, form: Form) -> str:

@@ -5,16 +5,13 @@ import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import msgspec
+from typing import NamedTuple
 
 from hiddenrisk.agreement import cohen_kappa, krippendorff_alpha, percent_agreement
 from hiddenrisk.asking import now
 from hiddenrisk.errors import DataError, StoreError, UsageError
-from hiddenrisk.manifest import claim, manifest_of
-from hiddenrisk.opening import open_plan
-from hiddenrisk.plan import Plan, Settings
+from hiddenrisk.plan import Settings
+from hiddenrisk.reopening import open_headline
 from hiddenrisk.run import report
 from hiddenrisk.sheets import CHOICES, read_summary
 from hiddenrisk.store import LABELS, SHEETS, Journal, records
@@ -220,31 +217,19 @@ def _known(labels: Mapping[str, str], people: Sequence[str]) -> tuple[str | None
     return tuple(label if label != "unsure" else None for label in known)
 
 
-class _Manifest(msgspec.Struct):
-    plan: Plan
-    command: str
-    settings: dict[str, Any] = {}
-
-
 def recount(folder: Path) -> str | None:
     """Make summary and report anew, so that they know the labels; no call is made.
 
     Returns:
-        None, or why they are as they were, with the command that makes them anew.
+        None, or why they are as they were, with what makes them anew.
 
     Raises:
         StoreError: run.json cannot be read, or another process writes to the run.
     """
     try:
-        manifest = msgspec.json.decode((folder / "run.json").read_bytes(), type=_Manifest)
-    except (msgspec.MsgspecError, OSError) as error:
-        raise StoreError(f"{folder / 'run.json'} cannot be read: {error}") from error
-    data = manifest.settings.get("data_dir")
-    try:
-        opened = open_plan(
-            manifest.plan, Settings(data_dir=Path(data) if data else None), manifest.command
-        )
-        claim(folder, manifest_of(opened))
+        opened = open_headline(folder, Settings())
+    except StoreError:
+        raise
     except UsageError as error:
         return f"{error}. The labels are kept; they count once the run's command is run again"
     with Journal(folder):

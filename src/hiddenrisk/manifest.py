@@ -46,6 +46,7 @@ def manifest_of(opened: Opened) -> dict[str, Any]:
         "plan": plan,
         "identity": identity,
         "digest": digest(identity),
+        "deputies": deputies_of(opened),
         "protocols": {b.name: opened.protocols(b)[0].name for b in opened.benchmarks},
         "data": [
             {
@@ -88,8 +89,14 @@ def _forms_of(opened: Opened, benchmark: Loaded) -> dict[str, Any]:
 
 
 def judges_of(opened: Opened) -> dict[str, Any]:
-    """What each judge is, by its label."""
+    """What each judge of the jury is, by its label."""
     return {j.label: _identity(j) for j in opened.judges}
+
+
+def deputies_of(opened: Opened) -> dict[str, Any]:
+    """What each judge beside the jury is, by its label: fallbacks, and the cheap one."""
+    others = (*opened.fallbacks, *((opened.cheap,) if opened.cheap else ()))
+    return {j.label: _identity(j) for j in others}
 
 
 def _identity(judge: Judge) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """A plan with every name in it resolved, before anything is sent."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -17,7 +19,7 @@ from hiddenrisk.insights import BUILTIN
 from hiddenrisk.judges import refusal
 from hiddenrisk.judges.forms import OPTIONS
 from hiddenrisk.judges.odds import P_UNSAFE
-from hiddenrisk.judging import abstains, form_notes, open_judge
+from hiddenrisk.judging import abstains, form_notes, open_judge, stored_judge
 from hiddenrisk.models import open_model
 from hiddenrisk.models.decoding import NAMES, requests_of
 from hiddenrisk.models.local import SLOTS
@@ -177,6 +179,8 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[Model, ...]
     benchmarks: tuple[Loaded, ...]
     victim: Endpoint | None = None
+    judges: Mapping[str, dict[str, Any]] | None = None
+    """What each judge is, by its label, where not even they are asked; None where they are."""
 
 
 def open_plan(plan: Plan, settings: Settings, command: str, stored: Stored | None = None) -> Opened:
@@ -210,13 +214,16 @@ def open_plan(plan: Plan, settings: Settings, command: str, stored: Stored | Non
         timeout_s=settings.timeout_s,
         hang_after_s=settings.hang_after_s,
     )
-    judges = tuple(open_judge(text, policy) for text in plan.judges)
-    fallbacks = tuple(open_judge(text, policy) for text in plan.fallbacks)
-    cheap = open_judge(plan.cascade, policy) if plan.cascade else None
+    known = stored.judges if stored else None
+    opening = open_judge if known is None else partial(stored_judge, identities=known)
+    judges = tuple(opening(text, policy) for text in plan.judges)
+    fallbacks = tuple(opening(text, policy) for text in plan.fallbacks)
+    cheap = opening(plan.cascade, policy) if plan.cascade else None
     distinct("judge", [j.label for j in (*judges, *fallbacks, *([cheap] if cheap else []))])
     tell_twins_apart(models)
-    tell_twins_apart([j.endpoint.model for j in judges if j.endpoint])
-    _tell_cheap_apart(cheap, judges)
+    if known is None:
+        tell_twins_apart([j.endpoint.model for j in judges if j.endpoint])
+        _tell_cheap_apart(cheap, judges)
     distinct("label", [*(m.label for m in models), *(f"judge {j.label}" for j in judges)])
     if cheap is not None and all(j.endpoint is None for j in judges):
         raise UsageError(

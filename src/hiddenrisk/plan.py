@@ -72,6 +72,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Which model was made from which."""
 
 
+PANEL = ("judges", "jury", "fallbacks", "cascade", "audit", "parts", "insights")
+"""The fields of a plan that say who judges, and what; a stored run can be judged by others."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How a run is carried out; may differ when it is resumed."""
 

@@ -2,46 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from hiddenrisk.assess import Judge, Run, Tally
 from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.engine import Endpoint, Policy
-from hiddenrisk.errors import CallError
 from hiddenrisk.models.local import SLOTS
 from hiddenrisk.models.spec import parse
 from hiddenrisk.plan import Plan
 from hiddenrisk.store import RESPONSES, Journal, placed_records, read_at
-from hiddenrisk.types import Call, Model, Prompt, Reply, Response
+from hiddenrisk.types import Model, Prompt, Response
 
 _LIMIT = 64
-
-
-class StandIn:
-    """Stands where a model stood: it has its name and identity, and answers nothing."""
-
-    def __init__(self, label: str, identity: dict[str, Any], provider: str) -> None:
-        self.label = label
-        self.identity = identity
-        self.provider = provider
-        self.local = True
-        self.prefilled = False
-
-    async def start(self) -> None:
-        """Nothing to do."""
-
-    async def close(self) -> None:
-        """Nothing to do."""
-
-    async def generate(self, call: Call) -> Reply:
-        """Answer nothing.
-
-        Raises:
-            CallError: always.
-        """
-        raise CallError(f"{self.label} is not asked again (prompt {call.prompt})", fatal=True)
 
 
 def limit_for(judges: Sequence[str]) -> int:
@@ -103,8 +77,22 @@ class Recalled(Run):
         folder: Path,
         tally: Tally,
         victim: Endpoint | None = None,
+        fallbacks: Sequence[Judge] = (),
+        cheap: Judge | None = None,
     ) -> None:
-        super().__init__(plan, models, judges, benchmarks, policy, journal, folder, tally, victim)
+        super().__init__(
+            plan,
+            models,
+            judges,
+            benchmarks,
+            policy,
+            journal,
+            folder,
+            tally,
+            victim,
+            fallbacks=fallbacks,
+            cheap=cheap,
+        )
         self._shelf = shelf_of(folder)  # only now that nobody else writes there
 
     async def _respond(

@@ -23,7 +23,7 @@ from hiddenrisk.opening import Opened, distinct, tell_twins_apart
 from hiddenrisk.plan import Plan, Settings, selected
 from hiddenrisk.sources import Data
 from hiddenrisk.store import FAILURES, VERDICTS, records
-from hiddenrisk.types import Call, Finish, Message, Prompt, Reason, Reply, Usage, Visibility
+from hiddenrisk.types import Call, Finish, Label, Message, Prompt, Reason, Reply, Usage, Visibility
 
 LABEL = "recorded"
 """What the texts' author is called in the records."""
@@ -149,22 +149,24 @@ def chosen(texts: Texts, loaded: Loaded, plan: Plan) -> list[Labelled]:
     return [by_place[prompt.id] for prompt, _ in selected(loaded, plan)]
 
 
-def rubric_of(judge: Judge, loaded: Loaded) -> str:
-    """By what a judge reads a benchmark's texts on harmful prompts: name and version."""
+def rubric_of(judge: Judge, loaded: Loaded, label: Label = "unsafe") -> str:
+    """By what a judge reads a benchmark's texts on prompts of a label: name and version."""
     if judge.endpoint is None:
         return f"{BUILTIN} {refusal.VERSION}"
-    rubric = judge.rubric(loaded, "unsafe") or loaded.rubric
+    rubric = judge.rubric(loaded, label) or loaded.rubric
     return f"{rubric.name} {rubric.version}"
 
 
-def digest_of(judge: Judge, loaded: Loaded) -> str:
+def digest_of(judge: Judge, loaded: Loaded, label: Label = "unsafe") -> str:
     """The digest under which a judge's calibration is found again."""
     if judge.endpoint is None:
-        return judge_digest({BUILTIN: refusal.VERSION}, rubric_of(judge, loaded))
+        return judge_digest({BUILTIN: refusal.VERSION}, rubric_of(judge, loaded, label))
     # How the form came to be chosen decides no verdict; all else of it does.
     form = {k: v for k, v in judge.form.named.items() if k != "recognised"}
     identity = judge.endpoint.model.identity
-    return judge_digest(identity | ({"form": form} if form else {}), rubric_of(judge, loaded))
+    return judge_digest(
+        identity | ({"form": form} if form else {}), rubric_of(judge, loaded, label)
+    )
 
 
 # ---------------------------------------------------------------- what the judges said

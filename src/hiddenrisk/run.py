@@ -1,16 +1,16 @@
 """A run from beginning to end: open what the plan names, carry it out, show what it gave."""
 
 import asyncio
-import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from hiddenrisk import __version__, summary
 from hiddenrisk.asking import now
@@ -18,13 +18,22 @@ from hiddenrisk.assess import Judge, Run, Tally
 from hiddenrisk.benchmarks.base import Loaded, Protocol
 from hiddenrisk.contrast import contrast
 from hiddenrisk.corrected import add_corrected
+from hiddenrisk.evidence import settled
 from hiddenrisk.judging import odds_notes
 from hiddenrisk.manifest import RUN, claim, judgings_kept, manifest_of
 from hiddenrisk.opening import Opened
 from hiddenrisk.plan import PLAIN, Plan, asked_under, planned, profiled, selected
 from hiddenrisk.records import FAILED, Cell, read_records
 from hiddenrisk.report import Example, ExampleVerdict, render
-from hiddenrisk.store import RESPONSES, VERDICTS, Journal, cannot_write, read_at, records
+from hiddenrisk.store import (
+    RESPONSES,
+    VERDICTS,
+    Journal,
+    read_at,
+    records,
+    write_json,
+    write_text,
+)
 from hiddenrisk.types import Message, Model, Part, Response, Verdict
 
 SUMMARY, FLIPS, REPORT = "summary.json", "flips.jsonl", "report.html"
@@ -153,6 +162,7 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
         stopped: something of a sample is missing, even if all is judged.
     """
     found = read_records(folder)
+    opened = replace(opened, evidence=settled(folder, opened.evidence))
     pairs = len(opened.models) * len(opened.benchmarks)
     most = max(_LEAST_EXAMPLES, min(_EXAMPLES, _ALL_EXAMPLES // pairs))
     models: dict[str, Any] = {}
@@ -353,30 +363,8 @@ def _with_verdicts(folder: Path, examples: dict[str, Example]) -> list[Example]:
                     reason=verdict.reason,
                 )
             )
-    replace = msgspec.structs.replace
     return [replace(e, verdicts=tuple(said[key])) for key, e in examples.items()]
 
 
 def _one_line(value: object) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write a value as a JSON file, whole or not at all."""
-    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-    write_text(path, text + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("w", encoding="utf-8", errors="replace") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise cannot_write(path.parent, error) from error

@@ -11,6 +11,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -213,3 +214,24 @@ def _decode(decode: Callable[[bytes], T], line: bytes, path: Path, number: int |
             f"{path}, {where}: not a record of this version of hiddenrisk ({error}). "
             "Move the file away to start over, or restore it from a copy"
         ) from error
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a value as a JSON file, whole or not at all."""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    write_text(path, text + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise cannot_write(path.parent, error) from error

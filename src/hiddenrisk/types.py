@@ -10,6 +10,9 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+Label = Literal["safe", "unsafe"]
+"""Of a prompt: a good model helps, or it declines."""
+
 
 class Part(StrEnum):
     """The part of a response that a judge reads."""
@@ -93,7 +96,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     benchmark: str
     category: tuple[str, ...] = ()
     """Path from coarse to fine, for example ("Security Risks", "Integrity", "Malware")."""
-    label: Literal["safe", "unsafe"] = "unsafe"
+    label: Label = "unsafe"
     """Whether a good model helps ("safe") or declines ("unsafe")."""
     meta: dict[str, str] = {}
     """Upstream labels, kept as they are (for example AIR-Bench's `cate-idx`)."""
@@ -155,7 +158,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     """The prompt's id."""
     repeat: int
     category: tuple[str, ...]
-    label: Literal["safe", "unsafe"]
+    label: Label
     messages: tuple[Message, ...]
     thinking: str | None
     answer: str | None
@@ -295,7 +298,7 @@ class SheetItem(msgspec.Struct, frozen=True):
     id: str
     response: str
     part: Part
-    prompt_label: Literal["safe", "unsafe"]
+    prompt_label: Label
 
 
 class Sheet(msgspec.Struct, frozen=True, kw_only=True):
@@ -360,7 +363,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str
     repeat: int
     category: tuple[str, ...]
-    label: Literal["safe", "unsafe"]
+    label: Label
     judge: str | None = None
     part: Part | None = None
     response: str | None = None

@@ -1,0 +1,277 @@
+"""A stored run opened again: its plan, with every name in it resolved, and no model asked.
+
+Plan, models and benchmarks come from run.json; no model of the run is opened, so that no key
+of theirs is needed. Nor is one for judges, where the run is only to be counted again.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from hiddenrisk import __version__
+from hiddenrisk.benchmarks import open_benchmark
+from hiddenrisk.benchmarks.base import Loaded
+from hiddenrisk.engine import Endpoint, Policy
+from hiddenrisk.errors import DataError, StoreError, UsageError
+from hiddenrisk.importing import Imported, imported_benchmark
+from hiddenrisk.insights import BUILTIN
+from hiddenrisk.judges import refusal
+from hiddenrisk.jury import Rule
+from hiddenrisk.manifest import RUN, rubrics_of
+from hiddenrisk.models.spec import parse
+from hiddenrisk.models.standin import StandIn
+from hiddenrisk.opening import Opened, Stored, open_plan
+from hiddenrisk.plan import AUDIT, PANEL, Plan, Settings, check
+from hiddenrisk.recall import limit_for, shelf_of
+from hiddenrisk.store import RESPONSES
+
+Parts = Literal["both", "answer", "thinking"]
+Looks = Literal["builtin", "judge", "none"]
+
+
+class _Benchmark(msgspec.Struct):
+    digest: str
+    version: str
+    rubrics: list[str]
+
+
+class _Identity(msgspec.Struct):
+    models: dict[str, dict[str, Any]]
+    judges: dict[str, dict[str, Any]]
+    benchmarks: dict[str, _Benchmark]
+    victim: dict[str, Any] | None = None
+
+
+class Judging(msgspec.Struct, kw_only=True):
+    """Who judged a run once more, and when; an entry of `judgings` in run.json."""
+
+    judges: list[str]
+    jury: Rule = "majority"
+    fallbacks: list[str] = []
+    cascade: str | None = None
+    audit: float = AUDIT
+    parts: Parts
+    insights: Looks
+    identity: dict[str, dict[str, Any]]
+    """What each judge is, by its label: the jury, the fallbacks, the cheap one."""
+    rubrics: dict[str, list[str]]
+    """By which rubrics, by benchmark."""
+    command: str
+    started: str
+    hiddenrisk: str
+
+
+class _Settings(msgspec.Struct, frozen=True):
+    data_dir: str | None = None
+
+
+class Manifest(msgspec.Struct, kw_only=True):
+    """What is needed of a run.json."""
+
+    plan: dict[str, Any]
+    identity: _Identity
+    command: str = ""
+    deputies: dict[str, dict[str, Any]] = {}
+    """Judges of the plan beside its jury."""
+    hiddenrisk: str = "an older version"
+    settings: _Settings = _Settings()
+    judgings: list[Judging] = []
+    headline: int | None = None
+    """Which of the judgings is in the headline; None for the plan's own judges."""
+    imported: Imported | None = None
+
+    @property
+    def judging(self) -> Judging | None:
+        """The judging in the headline; None for the plan's own judges."""
+        there = self.headline is not None and 0 <= self.headline < len(self.judgings)
+        return self.judgings[self.headline] if there and self.headline is not None else None
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The run.json of a run.
+
+    Raises:
+        StoreError: the folder holds no run, or one that this version cannot read.
+    """
+    path = folder / RUN
+    try:
+        content = path.read_bytes()
+        if not (folder / RESPONSES).is_file():
+            raise StoreError(f"{folder} has no {RESPONSES}: there is nothing to judge yet")
+    except OSError as error:
+        why = "does not exist" if not folder.exists() else f"has no {RUN} that can be read"
+        raise StoreError(
+            f"{folder} is no run directory: it {why}; name the folder that was given as --out"
+        ) from error
+    try:
+        return msgspec.json.decode(content, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise StoreError(
+            f"{path} is not the run.json of a run that this version of hiddenrisk "
+            f"({__version__}) reads: {error}; judge it with the version that made it, or "
+            "restore the file"
+        ) from error
+
+
+def open_stored(
+    folder: Path,
+    settings: Settings,
+    command: str,
+    panel: Mapping[str, Any],
+    identities: Mapping[str, dict[str, Any]] | None = None,
+) -> Opened:
+    """A stored run with these judges, resolved; nothing has been sent yet.
+
+    Args:
+        folder: the run directory.
+        settings: how to carry it out.
+        command: what was typed.
+        panel: the fields of a plan that say who judges; as in a new plan where they are left
+            out, but for what is judged, which is as it was.
+        identities: what the judges are, by label, where none of them is to be asked anything.
+
+    Raises:
+        StoreError: it is no run that can be opened.
+        UsageError: a judge cannot be opened.
+        DataError: a benchmark's data are missing, or others than those of the run.
+    """
+    manifest = read_manifest(folder)
+    was = plan_of(manifest, folder)
+    kept = {name: getattr(was, name) for name in Plan.__struct_fields__ if name not in PANEL}
+    looks = "none" if was.insights == "none" else "builtin"
+    fields = {**kept, "judges": (BUILTIN,), "parts": was.parts, "insights": looks, **panel}
+    plan = check(fields, f"judging {folder} again")
+    limit = settings.concurrency or limit_for(plan.judges)
+    if settings.data_dir is None and manifest.settings.data_dir is not None:
+        before = Path(manifest.settings.data_dir)
+        settings = replace(settings, data_dir=before if before.is_dir() else None)
+    shelf = shelf_of(folder)
+    stored = Stored(
+        models=tuple(
+            StandIn(label, identity, shelf.providers.get(label, "unknown"))
+            for label, identity in manifest.identity.models.items()
+        ),
+        benchmarks=tuple(
+            _open_benchmark(text, manifest, folder, settings.data_dir) for text in was.benchmarks
+        ),
+        victim=_victim(was, manifest),
+        judges=identities,
+    )
+    if stored.victim is not None:
+        plan = replace(plan, victim=was.victim or _first_spec(was))
+    opened = open_plan(plan, replace(settings, concurrency=limit), command, stored)
+    _check_benchmarks(opened, manifest, folder)
+    return opened
+
+
+def open_headline(folder: Path, settings: Settings) -> Opened:
+    """A stored run with the judges of its headline, to count it again: nobody is asked.
+
+    Raises:
+        StoreError: it is no run that can be opened.
+        UsageError: a judge's prompt file is missing.
+        DataError: a benchmark's data are missing, or others than those of the run.
+    """
+    manifest = read_manifest(folder)
+    judging = manifest.judging
+    whose: Plan | Judging = judging or plan_of(manifest, folder)
+    panel = {name: getattr(whose, name) for name in PANEL}
+    identities = judging.identity if judging else manifest.identity.judges | manifest.deputies
+    command = judging.command if judging else manifest.command
+    opened = open_stored(folder, settings, command, panel, identities)
+    _check_rubrics(opened, judging.rubrics if judging else None, identities, manifest)
+    return opened
+
+
+def _check_rubrics(
+    opened: Opened,
+    then: Mapping[str, list[str]] | None,
+    identities: Mapping[str, dict[str, Any]],
+    manifest: Manifest,
+) -> None:
+    """See that verdicts of then are counted as what they are.
+
+    Raises:
+        UsageError: this version's rules or rubrics are others.
+    """
+    again = "judge it again with `hiddenrisk judge`"
+    rules = identities.get(BUILTIN, {}).get(BUILTIN, refusal.VERSION)
+    if any(j.endpoint is None for j in opened.judges) and rules != refusal.VERSION:
+        raise UsageError(
+            f"the run was judged by refusal rules {rules}, and these are {refusal.VERSION}; {again}"
+        )
+    for benchmark in opened.benchmarks if opened.models_judging else ():
+        name = benchmark.name
+        was = then.get(name) if then else manifest.identity.benchmarks[name].rubrics
+        if was is not None and was != rubrics_of(benchmark):
+            raise UsageError(
+                f"{name} was judged by {', '.join(was)}, and is judged by "
+                f"{', '.join(rubrics_of(benchmark))} now; {again}"
+            )
+
+
+def plan_of(manifest: Manifest, folder: Path) -> Plan:
+    """The plan of a run.
+
+    Raises:
+        StoreError: this version does not know such a plan.
+    """
+    try:
+        return msgspec.convert(manifest.plan, Plan)
+    except msgspec.ValidationError as error:
+        raise StoreError(
+            f"{folder} was made by hiddenrisk {manifest.hiddenrisk}, and this is {__version__}, "
+            f"which does not know its plan ({error}); judge it with that version"
+        ) from error
+
+
+def _victim(was: Plan, manifest: Manifest) -> Endpoint | None:
+    """Who played the other side of the dialogues, for the record."""
+    if manifest.identity.victim is None:
+        return None
+    spec = parse(was.victim or _first_spec(was))
+    return Endpoint(StandIn(spec.label, manifest.identity.victim, spec.provider), Policy(limit=1))
+
+
+def _first_spec(was: Plan) -> str:
+    """The first judge of a plan that is a model."""
+    return next((text for text in was.judges if text != BUILTIN), BUILTIN)
+
+
+def _open_benchmark(text: str, manifest: Manifest, folder: Path, data_dir: Path | None) -> Loaded:
+    """A benchmark of the run, from where it was then or from the run's own folder.
+
+    Raises:
+        DataError: its data are not here.
+    """
+    if manifest.imported is not None:
+        return imported_benchmark(text, manifest.imported, folder, data_dir)
+    beside = folder / Path(text.partition("?")[0]).name
+    try:
+        if not Path(text).is_file() and beside.is_file():
+            return open_benchmark(str(beside), data_dir)
+        return open_benchmark(text, data_dir)
+    except UsageError as error:
+        raise DataError(
+            f"{folder} was made with the benchmark {text}, which is needed for its prompts: {error}"
+            + ("" if isinstance(error, DataError) else f". A copy in {folder} is found as well")
+        ) from error
+
+
+def _check_benchmarks(opened: Opened, manifest: Manifest, folder: Path) -> None:
+    """See that the prompts are those that were asked.
+
+    Raises:
+        DataError: a benchmark is another one now.
+    """
+    for benchmark in opened.benchmarks:
+        then = manifest.identity.benchmarks.get(benchmark.name)
+        if then is None or then.digest != benchmark.digest:
+            raise DataError(
+                f"the prompts of {benchmark.name} are not those that {folder} was made with "
+                f"(digest {then.digest[:12] if then else 'unknown'}, now {benchmark.digest[:12]}); "
+                "restore the file, or name the data of then with --data-dir"
+            )
