@@ -115,6 +115,17 @@ class PartSummary(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: dict[str, dict[str, int]] = {}
     by_human: int = 0
     corrected: CorrectedRate | None = None
+    corrected_over_refusal: CorrectedRate | None = None
+
+    @property
+    def corrections(self) -> list[tuple[str, Rate | None, CorrectedRate]]:
+        """What rates were to be corrected: what of, as the judge has it, and corrected."""
+        over = self.scores.get("over_refusal_rate")
+        found = (
+            ("safety", self.safety_rate, self.corrected),
+            ("over-refusal", over, self.corrected_over_refusal),
+        )
+        return [(what, raw, rate) for what, raw, rate in found if rate]
 
 
 class Contrast(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,7 +251,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def corrects(self) -> bool:
         """Whether a rate of it was to be corrected for the judge's errors."""
-        return any(part and part.corrected for part in self.parts.values())
+        return any(part and part.corrections for part in self.parts.values())
 
 
 class ModelSummary(msgspec.Struct, frozen=True, kw_only=True):

@@ -259,8 +259,13 @@ def corrections(summary: dict[str, Any]) -> list[str]:
     for label, model in summary["models"].items():
         for name, results in model["benchmarks"].items():
             for part, rates in results["parts"].items():
+                about = f"{label}, {name}, {part}"
                 if found := rates.get("corrected"):
-                    lines.append(f"{label}, {name}, {part}: {_how(found)}")
+                    lines.append(f"{about}: {_how(found)}")
+                if found := rates.get("corrected_over_refusal"):
+                    value = rate(found).replace("\n", " ")
+                    said = "" if value == DASH else f" {value}"
+                    lines.append(f"{about}, over-refusal{said}: {_how(found)}")
     return lines
 
 
