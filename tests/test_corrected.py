@@ -11,11 +11,12 @@ import pytest
 from hiddenrisk.agreement import Confusion
 from hiddenrisk.correction import ppi, rogan_gladen
 from hiddenrisk.errors import DataError
-from hiddenrisk.evidence import read_labels
+from hiddenrisk.evidence import Scope, read_labels
 from tests.conftest import CommandLine
 from tests.servers import Ask, ChatServer, Reply
 
 _N, _LABELLED = 200, 240
+_ONE = Scope(["m"], ["b"])
 
 
 def _unsafe(number: int) -> bool:
@@ -43,7 +44,8 @@ def _files(folder: Path) -> None:
             file.write(f"{i},Question number {i} ?,This is answer number {i} of all.,{label}\n")
     with (folder / "prompts.jsonl").open("w") as file:
         for i in range(_N):
-            file.write(json.dumps({"id": f"p{i}", "prompt": f"Question number {i} ?"}) + "\n")
+            row = {"id": f"p{i}", "prompt": f"Question number {i} ?", "category": f"c{i % 2}"}
+            file.write(json.dumps(row) + "\n")
 
 
 def _part(folder: Path, part: str = "answer") -> dict[str, Any]:
@@ -94,6 +96,10 @@ def test_a_calibrated_judges_rate_is_corrected_beside_the_raw_one(
     assert found["calibration"]["n"] == _LABELLED
     assert found["calibration"]["sensitivity"]["value"] == pytest.approx(counts.sensitivity.value)
     assert f"corrected {found['value']:.1%}" in done.out
+    summary = json.loads((folder / "run" / "summary.json").read_text())
+    of = summary["models"]["target"]["benchmarks"]["prompts"]["categories"]["c1"]
+    odd = rogan_gladen(sum(_says(i) for i in range(1, _N, 2)), _N // 2, counts)
+    assert of["parts"]["answer"]["corrected"]["value"] == pytest.approx(_safe(odd.corrected)[0])
     page = (folder / "run" / "report.html").read_text()
     assert "Corrected for the judge" in page
     assert f"{found['value']:.1%}" in page
@@ -217,7 +223,7 @@ def test_bad_evidence_is_told_before_anything_is_sent(hiddenrisk: CommandLine) -
         assert server.ledger.hits == 0
 
 
-def test_people_vote_and_disputed_or_unsure_texts_are_left_out(tmp_path: Path) -> None:
+def test_people_vote_and_disputed_texts_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "labels.jsonl"
     rows = [
         {"response": "k1", "part": "answer", "label": "safe", "who": "a", "sheet": "s"},
@@ -229,8 +235,9 @@ def test_people_vote_and_disputed_or_unsure_texts_are_left_out(tmp_path: Path) -
         {"response": "k4", "part": "thinking", "label": "unsafe", "who": "b"},
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = read_labels(path)
-    assert [(one.response, one.unsafe) for one in found] == [("k1", True)]
+    found = read_labels(path, _ONE)
+    wanted = [("k1", True), ("k3", None), ("k4", None)]
+    assert [(one.response, one.unsafe) for one in found] == wanted
 
 
 @pytest.mark.parametrize(
@@ -245,4 +252,4 @@ def test_a_bad_label_of_a_response_is_told(tmp_path: Path, row: str, says: str) 
     path = tmp_path / "human.csv"
     path.write_text(f"prompt,label,part\n{row}\n")
     with pytest.raises(DataError, match=says):
-        read_labels(path)
+        read_labels(path, _ONE)

@@ -10,7 +10,7 @@ from hiddenrisk.errors import UsageError
 
 if TYPE_CHECKING:
     from hiddenrisk.labels import Agreed
-    from hiddenrisk.sheets import Drawn
+    from hiddenrisk.types import Drawn
 
 FAILED = 1
 _RUN = click.argument("run", type=click.Path(path_type=Path, file_okay=False), metavar="RUN")

@@ -5,32 +5,35 @@ rubric and the rubric's version) was calibrated on labels that answer the same q
 where humans labelled some of the very responses. docs/corrected-rates.md has what is assumed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from hiddenrisk.assess import Judge
 from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.calibration import Calibrated
 from hiddenrisk.correction import Corrected, ppi, rogan_gladen
-from hiddenrisk.evidence import PartLabel, Place
+from hiddenrisk.evidence import Evidence, PartLabel, Place
 from hiddenrisk.judges import xstest
 from hiddenrisk.label_sets.base import Question, positive
 from hiddenrisk.opening import Opened
 from hiddenrisk.recorded import digest_of, rubric_of
-from hiddenrisk.records import LABELS, SCORED_OUTCOMES, SEPARATOR, Cell
-from hiddenrisk.stats import NOTHING, complement
+from hiddenrisk.records import LABELS, SEPARATOR, Cell
+from hiddenrisk.stats import NOTHING, complement, wilson
 from hiddenrisk.store import RESPONSES, read_at
-from hiddenrisk.types import Label, Part
+from hiddenrisk.types import Estimate, Label, Part
 
 ROGAN_GLADEN, PPI = "rogan-gladen", "ppi"
+_MIDDLE = 0.5
 _ASSUMED = {
     ROGAN_GLADEN: "assumes that the judge errs here as often as on the labelled texts",
     PPI: "assumes that the labelled responses were drawn at random",
 }
-_OTHERS = {"cascade": "a cheap judge", "fallbacks": "fallbacks", "by_human": "people"}
+_OTHERS = {"cascade": "a cheap judge", "fallbacks": "fallbacks"}
 """Who beside the judge may have given verdicts of a part, by where the part says so."""
 _RATES: dict[Label, str] = {"unsafe": "corrected", "safe": "corrected_over_refusal"}
 """What the corrected rate on prompts of a label is called."""
@@ -41,23 +44,36 @@ _BETWEEN: dict[Label, str] = {
 
 
 class _Heard(NamedTuple):
-    """The verdicts behind one rate, and what people say of the same texts."""
+    """What the judges, and people, say of the texts behind one rate."""
 
     rows: Sequence[int]
-    unsafe: Sequence[bool]
-    unclear: Sequence[bool]
-    """Whether a verdict lies between safe and unsafe."""
-    human: Sequence[bool | None]
-    """Whether people say unsafe; None where nobody was asked."""
+    said: Sequence[float | None]
+    """The judges' score; None where they settle on none."""
+    human: Sequence[PartLabel | None]
 
     def of(self, places: Sequence[int]) -> "_Heard":
         """Those at some places only."""
         return _Heard(
             [self.rows[place] for place in places],
-            [self.unsafe[place] for place in places],
-            [self.unclear[place] for place in places],
+            [self.said[place] for place in places],
             [self.human[place] for place in places],
         )
+
+    @property
+    def scores(self) -> list[float]:
+        """Those of the texts on which the judges settled."""
+        return [said for said in self.said if said is not None]
+
+    @property
+    def raw(self) -> Estimate:
+        """The unsafe among these."""
+        scores = self.scores
+        return wilson(sum(positive(score) for score in scores), len(scores))
+
+    @property
+    def graded(self) -> bool:
+        """Whether the judges give fine scores."""
+        return any(0 < score < 1 and score != _MIDDLE for score in self.scores)
 
 
 class _Rated(NamedTuple):
@@ -71,6 +87,8 @@ class _Rated(NamedTuple):
     judges: Sequence[Judge]
     others: Sequence[str]
     """Who else gave verdicts."""
+    by_human: int
+    """Texts that people settled."""
 
 
 def add_corrected(
@@ -80,11 +98,21 @@ def add_corrected(
     benchmark: Loaded,
     model: str,
     folder: Path,
+    matched: set[PartLabel],
 ) -> None:
     """Put the corrected rates of one model on one benchmark beside the raw ones.
 
     That is `corrected` beside each safety rate, of a category only where there is a number,
     and `corrected_over_refusal` beside the over-refusal rate.
+
+    Args:
+        results: the summary of the model on the benchmark.
+        cell: its samples.
+        opened: the plan, and what is known of the judges' errors.
+        benchmark: the benchmark.
+        model: the model's label.
+        folder: the run directory.
+        matched: takes in the human labels that are of one of these texts.
     """
     if not opened.evidence.asked:
         return
@@ -93,10 +121,12 @@ def add_corrected(
         rates = results["parts"][part.value]
         others = [what for name, what in _OTHERS.items() if rates.get(name)]
         for label, name in _RATES.items():
-            rated = _Rated(opened, benchmark, part, label, judges, others)
+            people = rates.get("by_human", 0)
+            rated = _Rated(opened, benchmark, part, label, judges, others, people)
             heard = _heard(cell, rated, model, folder)
-            if not heard.rows:
+            if not heard.scores:
                 continue
+            matched.update(label for label in heard.human if label)
             rates[name] = _told(_corrected(heard, rated), heard, rated)
             if label == "unsafe":
                 _add_to_categories(results["categories"], cell, heard, rated)
@@ -123,7 +153,7 @@ def _corrected(heard: _Heard, rated: _Rated) -> dict[str, Any]:
     evidence = rated.opened.evidence
     notes: list[str] = []
     if evidence.labels:
-        if any(said is not None for said in heard.human):
+        if any(heard.human):
             found = _by_labels(heard)
             if found["value"] is not None:
                 return found
@@ -137,18 +167,20 @@ def _corrected(heard: _Heard, rated: _Rated) -> dict[str, Any]:
 
 
 def _heard(cell: Cell, rated: _Rated, model: str, folder: Path) -> _Heard:
-    """The verdicts that count in the rate."""
-    rows: list[int] = []
-    said: list[float] = []
+    """The texts that count in the rate, or would if the judges had settled.
+
+    A person's word is no judge's: were it taken for one where the judges failed, the labelled
+    texts would no longer be a random draw of those that are rated.
+    """
     labels = [j.label for j in rated.judges]
-    for row in range(len(cell)):
-        if LABELS[cell.labels[row]] == rated.label:
-            outcome, word = cell.outcome(row, rated.part, labels)
-            if outcome in SCORED_OUTCOMES and word is not None and not isinstance(word, str):
-                rows.append(row)
-                said.append(word)
-    human = _labelled(rows, rated, cell, model, folder)
-    return _Heard(rows, [positive(s) for s in said], [0 < s < 1 for s in said], human)
+    rows = [
+        row
+        for row in range(len(cell))
+        if LABELS[cell.labels[row]] == rated.label and cell.readable(row, rated.part)
+    ]
+    words = [cell.judges_word(row, rated.part, labels) for row in rows]
+    said = [None if isinstance(word, str) else word for word in words]
+    return _Heard(rows, said, _labelled(rows, rated, cell, model, folder))
 
 
 def question_of(judge: Judge, benchmark: Loaded, label: Label = "unsafe") -> Question:
@@ -165,6 +197,9 @@ def _by_calibration(heard: _Heard, rated: _Rated) -> dict[str, Any]:
     if reason := _why_nobodys(rated):
         return _json(Corrected(raw=NOTHING, corrected=NOTHING), ROGAN_GLADEN, None, reason)
     judge, known = rated.judges[0], rated.opened.evidence.calibrations
+    if heard.graded:
+        reason = f"{judge.label} gives fine scores, and a calibration is of two words"
+        return _json(Corrected(raw=NOTHING, corrected=NOTHING), ROGAN_GLADEN, None, reason)
     question = question_of(judge, rated.benchmark, rated.label)
     digest = digest_of(judge, rated.benchmark, rated.label)
     fitting = [c for c in known if c.digest == digest and c.question == question]
@@ -195,7 +230,8 @@ def _why_nobodys(rated: _Rated) -> str:
 
 
 def _rogan(heard: _Heard, calibrated: Calibrated) -> Corrected:
-    return rogan_gladen(sum(heard.unsafe), len(heard.unsafe), calibrated.counts)
+    unsafe = [positive(score) for score in heard.scores]
+    return rogan_gladen(sum(unsafe), len(unsafe), calibrated.counts)
 
 
 def _why_none(judge: Judge, rated: _Rated, question: Question, known: Sequence[Calibrated]) -> str:
@@ -215,32 +251,64 @@ def _why_none(judge: Judge, rated: _Rated, question: Question, known: Sequence[C
 
 def _labelled(
     rows: Sequence[int], rated: _Rated, cell: Cell, model: str, folder: Path
-) -> list[bool | None]:
-    """What humans say of the judged responses."""
+) -> list[PartLabel | None]:
+    """What humans say of the texts."""
     wanted: dict[str, list[PartLabel]] = {}
     for label in rated.opened.evidence.labels:
         if label.part is rated.part:
             wanted.setdefault(label.response or label.prompt, []).append(label)
     if not wanted:
         return [None] * len(rows)
-    found: list[bool | None] = []
+    found: list[PartLabel | None] = []
     for response in read_at(folder / RESPONSES, (cell.offsets[row] for row in rows), Place):
         here = (*wanted.get(response.prompt, ()), *wanted.get(response.key, ()))
-        said = [x.unsafe for x in here if x.fits(response, model, rated.benchmark.name)]
+        said = [label for label in here if label.fits(response, model, rated.benchmark.name)]
         found.append(said[-1] if said else None)
     return found
 
 
 def _by_labels(heard: _Heard) -> dict[str, Any]:
-    """The unsafe rate by prediction-powered inference, as `rogan_gladen` has it."""
-    pairs = list(zip(heard.unsafe, heard.human, strict=True))
-    found = ppi(
-        [float(judge) for judge, human in pairs if human is None],
-        [float(judge) for judge, human in pairs if human is not None],
-        [float(human) for _, human in pairs if human is not None],
-    )
-    result = _json(found, PPI, None, found.reason or found.caution or "")
-    return {**result, "labelled": sum(human is not None for human in heard.human)}
+    """The unsafe rate by prediction-powered inference, as `rogan_gladen` has it.
+
+    It is that of all texts: where the judges settled on nothing, their word is no prediction
+    (one half), and the labels of such texts speak for them. Where people are unsure, the
+    interval holds whichever way these texts fall.
+    """
+    known = [label is not None and label.unsafe is not None for label in heard.human]
+    found = _inferred(heard, {})
+    unsure = sum(label is not None for label in heard.human) - sum(known)
+    corrected = found.corrected
+    if unsure and corrected.value is not None:
+        ends = [_inferred(heard, {None: unsafe}).corrected for unsafe in (False, True)]
+        low = min(e.low for e in (corrected, *ends) if e.low is not None)
+        high = max(e.high for e in (corrected, *ends) if e.high is not None)
+        corrected = replace(corrected, low=low, high=high)
+    told = replace(found, raw=heard.raw, corrected=corrected)
+    notes = [found.reason or found.caution or ""]
+    if unsure:
+        notes.append(f"people are unsure of {unsure} texts; the interval holds either way")
+    if silent := heard.said.count(None):
+        notes.append(f"{silent} texts on which no judge settled are in it, by the labels alone")
+    result = _json(told, PPI, None, "; ".join(note for note in notes if note))
+    return {**result, "labelled": sum(known), "unsure": unsure}
+
+
+def _inferred(heard: _Heard, otherwise: Mapping[None, bool]) -> Corrected:
+    """By the labels of the texts; what is not told is as `otherwise` has it."""
+    rest: list[float] = []
+    judge: list[float] = []
+    human: list[float] = []
+    for said, label in zip(heard.said, heard.human, strict=True):
+        word = _MIDDLE if said is None else float(positive(said))
+        unsafe = label.unsafe if label else None
+        if label is not None and unsafe is None:
+            unsafe = otherwise.get(None)
+        if unsafe is None:
+            rest.append(word)
+        else:
+            judge.append(word)
+            human.append(float(unsafe))
+    return ppi(rest, judge, human)
 
 
 # ---------------------------------------------------------------- what summary.json says
@@ -261,7 +329,8 @@ def _json(
 def _estimate(found: Corrected) -> dict[str, Any]:
     """Safety, of which the unsafe rate is the complement."""
     safe = complement(found.corrected)
-    return {"value": safe.value, "low": safe.low, "high": safe.high, "n": found.raw.n}
+    n = found.corrected.n or found.raw.n
+    return {"value": safe.value, "low": safe.low, "high": safe.high, "n": n}
 
 
 def _calibration(calibrated: Calibrated) -> dict[str, Any]:
@@ -281,10 +350,28 @@ def _told(found: dict[str, Any], heard: _Heard, rated: _Rated) -> dict[str, Any]
         return found
     notes = [found["note"]] if found["note"] else []
     notes.append(_ASSUMED[found["method"]])
-    if unclear := sum(heard.unclear):
+    if heard.graded:
+        notes.append("it is the share of the unsafe texts, and the rate as judged a mean of scores")
+    elif unclear := heard.scores.count(_MIDDLE):
         notes.append(f"{unclear} verdicts {_BETWEEN[rated.label]} here")
+    if rated.by_human and found["method"] == ROGAN_GLADEN:
+        notes.append(f"{rated.by_human} texts that people settled are not in it")
     if rated.part is Part.THINKING and found["method"] == ROGAN_GLADEN:
         notes.append("the labelled texts are answers, not thoughts")
     if rated.opened.plan.repeat > 1:
         notes.append("repeated prompts count as independent, so that the interval is too narrow")
     return {**found, "note": "; ".join(notes)}
+
+
+def evidence_json(evidence: Evidence, matched: AbstractSet[PartLabel]) -> dict[str, Any] | None:
+    """What was known of the judges' errors, and how many labels were of no text that counts."""
+    if not evidence.asked:
+        return None
+    return {
+        "calibrations": [
+            {"judge": c.judge, "set": c.set, "rubric": c.rubric, "n": c.counts.n}
+            for c in evidence.calibrations
+        ],
+        "labels": len(evidence.labels),
+        "unmatched": sum(label not in matched for label in evidence.labels),
+    }

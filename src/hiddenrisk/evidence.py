@@ -1,21 +1,23 @@
 """What is known of a judge's errors: calibrations, and human labels of a run's own responses.
 
-Both are files that a user names, checked before anything is sent.
+Both are files that a user names, checked before anything is sent, and kept in the run.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from hiddenrisk.calibration import MAX_BYTES, Calibrated, read_calibration
 from hiddenrisk.errors import DataError, StoreError
 from hiddenrisk.label_sets.own import CLASSES, WORDS, Row, class_of, read, table
 from hiddenrisk.store import LABELS, write_json
-from hiddenrisk.types import Part
+from hiddenrisk.types import UNSURE, Part
 
 EVIDENCE = "evidence.json"
-_HINT = "Write safe or unsafe, or complied or refused"
+_HINT = "Write safe or unsafe, complied or refused, or unsure"
 _WORDS = {**WORDS, "helped": "complied"}
 
 
@@ -28,27 +30,24 @@ class Place(msgspec.Struct):
 
 
 class PartLabel(msgspec.Struct, frozen=True, kw_only=True):
-    """What a human says of one part of one response of a run."""
+    """What humans say of one part of one response of a run."""
 
-    unsafe: bool
+    unsafe: bool | None
+    """None where they are unsure, or as many say one thing as the other."""
     part: Part = Part.ANSWER
     response: str = ""
     """The response's key; or else the prompt's id, with what narrows it down."""
     prompt: str = ""
     benchmark: str = ""
     model: str = ""
-    repeat: int | None = None
+    repeat: int = 0
 
     def fits(self, place: Place, model: str, benchmark: str) -> bool:
         """Whether it is a label of this response."""
         if self.response:
             return self.response == place.key
-        return (
-            self.prompt == place.prompt
-            and self.repeat in (None, place.repeat)
-            and self.model in ("", model)
-            and self.benchmark in ("", benchmark)
-        )
+        there = (self.prompt, self.repeat, self.model, self.benchmark)
+        return there == (place.prompt, place.repeat, model, benchmark)
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +62,15 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.calibrations or self.labels)
 
 
-def open_evidence(calibrations: Sequence[str], labels: str | None) -> Evidence:
+class Scope(NamedTuple):
+    """The responses of a run: what a label must say to be of one of them only."""
+
+    models: Sequence[str]
+    benchmarks: Sequence[str]
+    repeat: int = 1
+
+
+def open_evidence(calibrations: Sequence[str], labels: str | None, scope: Scope) -> Evidence:
     """Read what the user named.
 
     Raises:
@@ -72,7 +79,7 @@ def open_evidence(calibrations: Sequence[str], labels: str | None) -> Evidence:
     found = [one for path in calibrations for one in read_calibration(Path(path))]
     return Evidence(
         calibrations=tuple(found),
-        labels=read_labels(Path(labels)) if labels else (),
+        labels=read_labels(Path(labels), scope) if labels else (),
     )
 
 
@@ -94,7 +101,7 @@ def settled(folder: Path, named: Evidence) -> Evidence:
     )
     if now != before:
         write_json(file, now)
-    return msgspec.structs.replace(now, labels=(*_drawn(folder / LABELS), *now.labels))
+    return replace(now, labels=(*_drawn(folder / LABELS), *now.labels))
 
 
 def _kept(file: Path) -> Evidence:
@@ -112,44 +119,54 @@ def _kept(file: Path) -> Evidence:
 
 def _drawn(file: Path) -> tuple[PartLabel, ...]:
     """What people said of texts that `labels export` drew at random."""
-    return _majority(table(read(file), file, required=("label",))) if file.is_file() else ()
+    if not file.is_file():
+        return ()
+    return _voted(table(read(file), file, required=("label",)), Scope((), ()))
 
 
-def read_labels(path: Path) -> tuple[PartLabel, ...]:
+def read_labels(path: Path, scope: Scope) -> tuple[PartLabel, ...]:
     """Human labels of a run's responses: CSV or JSONL with `label` and `prompt` or `response`.
 
     `prompt` (or `id`) is the prompt's id, `response` the response's key; `benchmark`, `model`,
-    `repeat` and `part` (answer or thinking) narrow it down. Of several people (`who`) the
-    majority counts. The labels.jsonl of a run is such a file; what it has of disputed
-    responses is left out, because they are no random draw.
+    `repeat` and `part` (answer or thinking) say which one, where there are several. Of several
+    people (`who`) the majority counts. The labels.jsonl of a run is such a file; what it has
+    of disputed responses is left out, because they are no random draw.
+
+    Args:
+        path: the file.
+        scope: the responses that there are.
 
     Raises:
-        DataError: it cannot be read, or a row is not what it should be.
+        DataError: it cannot be read, or a row is not what it should be, or could be of several
+            responses.
     """
-    found = _majority(table(read(path), path, required=("label",)))
+    found = _voted(table(read(path), path, required=("label",)), scope)
     if not found:
         raise DataError(f"{path}: it has no labels of responses drawn at random")
     return found
 
 
-def _majority(rows: Iterable[Row]) -> tuple[PartLabel, ...]:
-    """What most people say of each response; nothing where they are even."""
-    found: dict[PartLabel, dict[str, bool]] = {}
+def _voted(rows: Iterable[Row], scope: Scope) -> tuple[PartLabel, ...]:
+    """What most people say of each response; of each person the last word counts."""
+    found: dict[PartLabel, dict[str, bool | None]] = {}
     for row in rows:
-        if row.fields.get("drawn") == "disputed" or row.fields["label"].lower() == "unsure":
-            continue  # neither a random draw nor a label
-        label, who = _label(row), row.fields.get("who") or ""
-        said = found.setdefault(msgspec.structs.replace(label, unsafe=False), {})
+        if row.fields.get("drawn") == "disputed":
+            continue  # no random draw
+        label, who = _label(row, scope), row.fields.get("who") or ""
+        said = found.setdefault(replace(label, unsafe=None), {})
         if who in said and "sheet" not in row.fields:  # a run's own records may be corrected
             raise DataError(f"{row.where}: a second label for the same response and part")
         said[who] = label.unsafe
-    votes = {one: 2 * sum(said.values()) - len(said) for one, said in found.items()}
-    return tuple(
-        msgspec.structs.replace(one, unsafe=more > 0) for one, more in votes.items() if more
-    )
+    return tuple(replace(one, unsafe=_majority(said)) for one, said in found.items())
 
 
-def _label(row: Row) -> PartLabel:
+def _majority(said: Mapping[str, bool | None]) -> bool | None:
+    votes = [vote for vote in said.values() if vote is not None]
+    more = 2 * sum(votes) - len(votes)
+    return more > 0 if more else None
+
+
+def _label(row: Row, scope: Scope) -> PartLabel:
     fields = row.fields
     prompt = fields.get("prompt") or fields.get("id") or ""
     response = fields.get("response") or ""
@@ -160,16 +177,47 @@ def _label(row: Row) -> PartLabel:
         raise DataError(
             f"{row.where}, field part: expected answer or thinking, found '{part[:40]}'"
         )
-    repeat = fields.get("repeat") or ""
+    label = PartLabel(unsafe=_unsafe(row), part=Part(part), response=response)
+    if response:
+        return label
+    return replace(
+        label,
+        prompt=prompt,
+        benchmark=_one_of(row, "benchmark", scope.benchmarks),
+        model=_one_of(row, "model", scope.models),
+        repeat=_repeat(row, scope),
+    )
+
+
+def _unsafe(row: Row) -> bool | None:
+    word = row.fields["label"]
+    if word.strip().lower() == UNSURE:
+        return None
+    return CLASSES[class_of(word, _WORDS, f"{row.where}, field label", _HINT)][2]
+
+
+def _one_of(row: Row, field: str, names: Sequence[str]) -> str:
+    """What a row says of itself; or what there is, where there is only one.
+
+    Raises:
+        DataError: it could be of several.
+    """
+    named = row.fields.get(field) or ""
+    if not named and len(names) > 1:
+        raise DataError(
+            f"{row.where}: the run has several {field}s ({', '.join(names[:5])}); name the one that "
+            f"the label is for in a column {field}, or the response's key in a column response"
+        )
+    return named or next(iter(names), "")
+
+
+def _repeat(row: Row, scope: Scope) -> int:
+    repeat = row.fields.get("repeat") or ""
+    if not repeat and scope.repeat > 1:
+        raise DataError(
+            f"{row.where}: each prompt was asked {scope.repeat} times; say which of them the label is "
+            f"for in a column repeat (0 to {scope.repeat - 1})"
+        )
     if repeat and not (repeat.isascii() and repeat.isdigit() and len(repeat) < 10):
         raise DataError(f"{row.where}, field repeat: expected a number, found '{repeat[:40]}'")
-    known = class_of(fields["label"], _WORDS, f"{row.where}, field label", _HINT)
-    return PartLabel(
-        unsafe=CLASSES[known][2],
-        part=Part(part),
-        response=response,
-        prompt=prompt,
-        benchmark=fields.get("benchmark") or "",
-        model=fields.get("model") or "",
-        repeat=int(repeat) if repeat else None,
-    )
+    return int(repeat or 0)

@@ -1,6 +1,7 @@
 """run.json: what a run is, and whose folder this is."""
 
 import platform
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
@@ -11,9 +12,11 @@ from hiddenrisk import __version__
 from hiddenrisk.asking import digest, now
 from hiddenrisk.assess import Judge
 from hiddenrisk.benchmarks.base import Loaded
-from hiddenrisk.errors import StoreError
+from hiddenrisk.engine import Policy
+from hiddenrisk.errors import StoreError, UsageError
 from hiddenrisk.insights import BUILTIN
 from hiddenrisk.judges import refusal
+from hiddenrisk.judging import stored_judge
 from hiddenrisk.opening import Opened
 from hiddenrisk.store import FAILURES, NOTICED, PROFILES, RESPONSES, TURNS, VERDICTS, cannot_write
 
@@ -108,6 +111,34 @@ def _identity(judge: Judge) -> dict[str, Any]:
 def rubrics_of(benchmark: Loaded) -> list[str]:
     """By which rubrics judge models read a benchmark: its unsafe prompts, and its safe ones."""
     return [f"{r.name} {r.version}" for r in (benchmark.rubric, benchmark.safe_rubric)]
+
+
+class _Panel(msgspec.Struct, frozen=True):
+    judges: list[str] = []
+    fallbacks: list[str] = []
+    cascade: str | None = None
+
+
+class _Panels(msgspec.Struct, frozen=True):
+    plan: _Panel = _Panel()
+    judgings: list[_Panel] = []
+
+
+def judges_before(folder: Path, policy: Policy) -> list[Judge]:
+    """All who ever judged a run, as its run.json names them; not those whose prompt is gone."""
+    try:
+        found = msgspec.json.decode((folder / RUN).read_bytes(), type=_Panels)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return []
+    specs: dict[str, None] = {}
+    for panel in (found.plan, *found.judgings):
+        cheap = [panel.cascade] if panel.cascade else []
+        specs |= dict.fromkeys([*panel.judges, *panel.fallbacks, *cheap])
+    judges: list[Judge] = []
+    for text in specs:
+        with suppress(UsageError):
+            judges.append(stored_judge(text, policy, {}))
+    return judges
 
 
 class _Judged(msgspec.Struct):

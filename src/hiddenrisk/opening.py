@@ -14,7 +14,7 @@ from hiddenrisk.benchmarks.protocols import protocols_of
 from hiddenrisk.cascading import Cascade
 from hiddenrisk.engine import Endpoint, Policy
 from hiddenrisk.errors import UsageError, unknown
-from hiddenrisk.evidence import Evidence, open_evidence
+from hiddenrisk.evidence import Evidence, Scope, open_evidence
 from hiddenrisk.insights import BUILTIN
 from hiddenrisk.judges import refusal
 from hiddenrisk.judges.forms import OPTIONS
@@ -146,10 +146,11 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
             names[BUILTIN] = f"refusal rules {refusal.VERSION}"
         return "; ".join(f"{label}: {name}" for label, name in names.items())
 
-    def readings(self, benchmark: Loaded) -> dict[str, Reading]:
-        """How each judge that is a model reads a benchmark, by its label."""
+    def readings(self, benchmark: Loaded, before: Sequence[Judge] = ()) -> dict[str, Reading]:
+        """How each judge that is a model reads a benchmark, by its label; who judged before too."""
         found: dict[str, Reading] = {}
-        for judge in self.models_judging:
+        earlier = [j for j in before if j.endpoint]
+        for judge in (*earlier, *self.deputies, *self.models_judging):
             rubric = judge.rubric(benchmark, "unsafe") or benchmark.rubric
             protocol = protocols_of(benchmark, [judge.form])[0]
             found[judge.label] = Reading(protocol, f"{rubric.name} {rubric.version}")
@@ -259,7 +260,11 @@ def open_plan(plan: Plan, settings: Settings, command: str, stored: Stored | Non
         fallbacks=fallbacks,
         cheap=cheap,
         victim=stored.victim if stored else _victim(plan, models, judges, benchmarks, policy),
-        evidence=open_evidence(settings.calibrations, settings.labels),
+        evidence=open_evidence(
+            settings.calibrations,
+            settings.labels,
+            Scope([m.label for m in models], [b.name for b in benchmarks], plan.repeat),
+        ),
     )
 
 

@@ -14,7 +14,16 @@ from hiddenrisk.cascade import Stratum
 from hiddenrisk.cascading import SHORT, Cascade, stratum_of
 from hiddenrisk.judges.odds import P_UNSAFE
 from hiddenrisk.jury import Rule, decided
-from hiddenrisk.types import SCORED, THOUGHT_THROUGH, Finish, Part, Reason, Usage, Visibility
+from hiddenrisk.types import (
+    SCORED,
+    THOUGHT_THROUGH,
+    Drawn,
+    Finish,
+    Part,
+    Reason,
+    Usage,
+    Visibility,
+)
 
 SEPARATOR = " > "
 """Between the names of a category's path."""
@@ -89,6 +98,7 @@ class _Label(msgspec.Struct):
     part: Part
     who: str
     score: float | None
+    drawn: Drawn = "disputed"
 
 
 class _Noticed(msgspec.Struct):
@@ -281,14 +291,17 @@ class Cell:
 
         Where a cascade spared the judges a part, what the cheap one says.
         """
+        said = self.judges_word(row, part, judges)
+        if isinstance(said, float) or (said == UNJUDGED and self.asked(row, judges)):
+            return said
+        return self.human[part].get(row, said)
+
+    def judges_word(self, row: int, part: Part, judges: Sequence[str]) -> float | str:
+        """The same without people."""
         said = self.jury_word(row, part, judges)
-        if isinstance(said, float):
+        if said != UNJUDGED or self.cascade is None or self.stratum(row, part) is None:
             return said
-        if said != UNJUDGED:
-            return self.human[part].get(row, said)
-        if self.cascade is None or self.stratum(row, part) is None or self.goes_on(row, part):
-            return said
-        word = self._vote(row, part, self.cascade.label)
+        word = None if self.goes_on(row, part) else self._vote(row, part, self.cascade.label)
         return said if word is None else word
 
     def jury_word(self, row: int, part: Part, judges: Sequence[str]) -> float | str:
@@ -388,6 +401,16 @@ class Cell:
         score = self.score(row, part, judges)
         return (score if isinstance(score, str) else finish.value), score
 
+    def readable(self, row: int, part: Part) -> bool:
+        """Whether there is a text that judges can be asked about, and that counts."""
+        if row in self.lost or self.offsets[row] < 0:
+            return False
+        finish = self.finish(row)
+        if part is Part.ANSWER:
+            return finish.scored
+        seen = _VISIBILITIES[self.visibilities[row]] is Visibility.VISIBLE
+        return seen and not finish.blocked and finish is not Finish.CUT_IN_THINKING
+
 
 class Records(msgspec.Struct):
     """What a run directory holds, ready to be counted."""
@@ -456,12 +479,18 @@ def _read_verdicts(folder: Path, records: Records, rows: _Rows) -> None:
 def _read_labels(folder: Path, rows: _Rows) -> None:
     """What most people say of each text they labelled; nobody's word where they are even.
 
-    The last label of a person counts.
+    The last label of a person counts. A sheet drawn at random is there to correct rates: were
+    the open texts on it settled and the others not, the headline would be of neither.
     """
     said: dict[tuple[str, Part], dict[str, float | None]] = defaultdict(dict)
+    settling: set[tuple[str, Part]] = set()
     for label in store.records(folder / store.LABELS, _Label):
         said[label.response, label.part][label.who] = label.score
+        if label.drawn != "random":
+            settling.add((label.response, label.part))
     for (response, part), labels in said.items():
+        if (response, part) not in settling:
+            continue
         place = rows.get(_short(response))
         votes = [score for score in labels.values() if score is not None]
         score = decided(votes, "majority", harmful=True)

@@ -17,10 +17,10 @@ from hiddenrisk.asking import now
 from hiddenrisk.assess import Judge, Run, Tally
 from hiddenrisk.benchmarks.base import Loaded, Protocol
 from hiddenrisk.contrast import contrast
-from hiddenrisk.corrected import add_corrected
-from hiddenrisk.evidence import settled
+from hiddenrisk.corrected import add_corrected, evidence_json
+from hiddenrisk.evidence import PartLabel, settled
 from hiddenrisk.judging import odds_notes
-from hiddenrisk.manifest import RUN, claim, judgings_kept, manifest_of
+from hiddenrisk.manifest import RUN, claim, judges_before, judgings_kept, manifest_of
 from hiddenrisk.opening import Opened
 from hiddenrisk.plan import PLAIN, Plan, asked_under, planned, profiled, selected
 from hiddenrisk.records import FAILED, Cell, read_records
@@ -163,11 +163,13 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
     """
     found = read_records(folder)
     opened = replace(opened, evidence=settled(folder, opened.evidence))
+    before = judges_before(folder, opened.policy)
     pairs = len(opened.models) * len(opened.benchmarks)
     most = max(_LEAST_EXAMPLES, min(_EXAMPLES, _ALL_EXAMPLES // pairs))
     models: dict[str, Any] = {}
     shown: dict[str, Example] = {}
     flips: list[dict[str, Any]] = []
+    matched: set[PartLabel] = set()
     for (text, _), model in zip(asked_under(opened.plan), opened.models, strict=True):
         benchmarks: dict[str, Any] = {}
         for benchmark in opened.benchmarks:
@@ -190,10 +192,10 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
                 looker=opened.looker_of(benchmark),
                 sample=profiled(benchmark, opened.plan),
                 rubric=opened.rubrics(benchmark),
-                readings=opened.readings(benchmark),
+                readings=opened.readings(benchmark, before),
             )
             results = benchmarks[benchmark.name]
-            add_corrected(results, cell, opened, benchmark, model.label, folder)
+            add_corrected(results, cell, opened, benchmark, model.label, folder, matched)
             if len(opened.parts_of(benchmark)) == len(Part):
                 flips += _flips(folder, cell, opened.protocols(benchmark)[0], labels)
             shown |= _examples(folder, cell, labels, opened.parts_of(benchmark), most)
@@ -216,6 +218,7 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
             **_others("cheap", [opened.cheap] if opened.cheap else []),
         },
         "jury": opened.plan.jury,
+        "evidence": evidence_json(opened.evidence, matched),
         "victim": _victim(opened),
         "models": models,
         "roles": _roles(opened),

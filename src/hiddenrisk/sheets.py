@@ -13,7 +13,7 @@ import random
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -24,10 +24,8 @@ from hiddenrisk.jury import Rule
 from hiddenrisk.records import FAILED, SCORED_OUTCOMES, SPLIT, UNJUDGED, Cell, read_records
 from hiddenrisk.report import clean
 from hiddenrisk.store import RESPONSES, Journal, cannot_write, read_at
-from hiddenrisk.types import Part, Response, Sheet, SheetItem
+from hiddenrisk.types import UNSURE, Drawn, Part, Response, Sheet, SheetItem
 
-Drawn: TypeAlias = Literal["disputed", "random", "all"]
-UNSURE = "unsure"
 CHOICES: dict[str, dict[str, float | None]] = {
     "unsafe": {"safe": 1.0, "unsafe": 0.0, UNSURE: None},
     "safe": {"refused": 1.0, "helped": 0.0, UNSURE: None},

@@ -256,6 +256,12 @@ def _corrected(found: dict[str, Any] | None) -> str:
 def corrections(summary: dict[str, Any]) -> list[str]:
     """By what each rate was corrected, or why it could not be, a line each."""
     lines: list[str] = []
+    known: dict[str, Any] = summary.get("evidence") or {}
+    if strangers := known.get("unmatched"):
+        lines.append(
+            f"{strangers} of {known['labels']} human labels are of no text that counts here: of "
+            "another run, an unknown prompt, or one that was cut, blocked or not run"
+        )
     for label, model in summary["models"].items():
         for name, results in model["benchmarks"].items():
             for part, rates in results["parts"].items():

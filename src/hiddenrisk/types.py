@@ -14,6 +14,12 @@ Label = Literal["safe", "unsafe"]
 """Of a prompt: a good model helps, or it declines."""
 
 
+Drawn = Literal["disputed", "random", "all"]
+"""Which texts a label sheet has: those that judges left open, a random sample, or all."""
+UNSURE = "unsure"
+"""The label of a person who cannot tell."""
+
+
 class Part(StrEnum):
     """The part of a response that a judge reads."""
 
@@ -286,7 +292,7 @@ class HumanLabel(msgspec.Struct, frozen=True, kw_only=True):
     who: str
     sheet: str
     """The label sheet, which says how the texts on it were drawn."""
-    drawn: Literal["disputed", "random", "all"]
+    drawn: Drawn
     probability: float
     """Of each text that could be drawn to be on the sheet, in (0, 1]."""
     at: str = ""
@@ -305,7 +311,7 @@ class Sheet(msgspec.Struct, frozen=True, kw_only=True):
     """A label sheet that was exported: what is on it, and how that was drawn."""
 
     sheet: str
-    drawn: Literal["disputed", "random", "all"]
+    drawn: Drawn
     seed: int
     of: int
     """How many texts could have been drawn."""

@@ -67,6 +67,8 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     def named(self) -> dict[str, object]:
         """How run.json and summary.json name it; nothing for the benchmark's own."""
         found: dict[str, object] = {} if self.name == BENCHMARK else {"form": self.name}
+        if self.rubric is not None:  # verdicts by another version are another judge's
+            found["rubric"] = f"{self.rubric.name} {self.rubric.version}"
         if self.recognised:
             found["recognised"] = "by the model id"
         if self.file:
