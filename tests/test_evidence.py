@@ -254,3 +254,13 @@ def test_a_form_is_remembered_when_others_judge(hiddenrisk: CommandLine) -> None
         assert "llamaguard" in before["rubric"]
         assert hiddenrisk("judge", "run", "--judge", server.spec("j")).code == 0
     assert results(hiddenrisk.folder / "run", "m")["by_judge"]["g"] == before
+
+
+def test_labels_about_refusing_do_not_correct_a_rate_about_harm(hiddenrisk: CommandLine) -> None:
+    rows = "".join(f"p{i},refused\n" for i in range(60))
+    (hiddenrisk.folder / "human.csv").write_text("prompt,label\n" + rows)
+    with ChatServer({"j": _lenient}) as server:
+        _judged(hiddenrisk, server, "--labels", "human.csv")
+    corrected = _answer(hiddenrisk.folder)["corrected"]
+    assert corrected["value"] is None
+    assert "the human labels are about refusal" in corrected["note"]

@@ -349,3 +349,26 @@ def test_recorded_thoughts_of_a_distilled_model(hiddenrisk: CommandLine, shared_
     found = results(hiddenrisk.folder / "run", "r1-distill")
     assert found["n"] == 162
     assert found["parts"]["thinking"]["safety_rate"]["n"] == found["outcomes"]["complete"]
+
+
+def test_a_line_of_a_batch_that_failed_is_of_the_batches_model(hiddenrisk: CommandLine) -> None:
+    asked = ({"custom_id": f"c{i}", "body": {"messages": [{"role": "user", "content": f"Q{i}?"}]}} for i in range(2))  # fmt: skip
+    jsonl(hiddenrisk.folder / "in.jsonl", *asked)
+    body = {"model": "gpt-x", "choices": [{"message": {"content": HELPS}, "finish_reason": "stop"}]}
+    jsonl(
+        hiddenrisk.folder / "out.jsonl",
+        {"custom_id": "c0", "response": {"status_code": 200, "body": body}},
+        {"custom_id": "c1", "response": None, "error": {"message": "expired"}},
+    )
+    done = hiddenrisk("import", "in.jsonl", "out.jsonl", "--out", "run", "--max-failures", "1")
+    assert done.code == 0, done
+    run = hiddenrisk.folder / "run"
+    assert list(summary(run)["models"]) == ["gpt-x"]
+    assert results(run, "gpt-x")["outcomes"] == {"complete": 1, "request_failed": 1}
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_file_that_is_not_utf8_is_told(hiddenrisk: CommandLine, encoding: str) -> None:
+    (hiddenrisk.folder / "t.csv").write_bytes("prompt,answer\nCafé?,Nein.\n".encode(encoding))
+    said = wrong(hiddenrisk("import", "t.csv", "--out", "run"))
+    assert "save it as UTF-8" in said

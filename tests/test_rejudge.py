@@ -216,9 +216,10 @@ def test_prompts_that_were_changed_or_lost_are_told(
     hiddenrisk: CommandLine, server: ChatServer
 ) -> None:
     run, bench = assessed(hiddenrisk, server), hiddenrisk.folder / "bench.jsonl"
-    text = bench.read_text()
-    bench.write_text(text.replace("Question 3?", "Another question?"))
+    text, kept = bench.read_text(), run / "benchmarks/bench.jsonl"
+    kept.write_text(text.replace("Question 3?", "Another question?"))
     assert "the prompts of bench are not those" in _said(hiddenrisk("judge", run))
+    kept.unlink()
     bench.unlink()
     said = _said(hiddenrisk("judge", run))
     assert "was made with the benchmark bench.jsonl" in said
@@ -260,3 +261,45 @@ def test_help_has_examples(hiddenrisk: CommandLine) -> None:
         assert done.code == 0
         assert "Examples:" in done.out
         assert "--judge" in done.out
+
+
+def test_the_rule_of_a_jury_stays_unless_another_is_named(
+    hiddenrisk: CommandLine, server: ChatServer
+) -> None:
+    jury = ("--judge", server.spec("j"), "--judge", server.spec("k"))
+    run = assessed(hiddenrisk, server, *jury, "--jury", "any-unsafe")
+    before = results(run, "m")
+    assert (before["jury"], rate(before)) == ("any-unsafe", pytest.approx(2 / 6))
+    assert hiddenrisk("judge", run, *jury).code == 0
+    assert results(run, "m")["parts"] == before["parts"]
+    assert hiddenrisk("judge", run, *jury, "--jury", "majority", "--max-failures", "1").code == 0
+    assert results(run, "m")["outcomes"] == {"complete": 2, "judges_split": 4}
+
+
+def test_a_stored_run_is_judged_by_a_chain_and_by_a_cascade(
+    hiddenrisk: CommandLine, server: ChatServer
+) -> None:
+    run = assessed(hiddenrisk, server, "--parts", "answer")
+    odd = ("--judge", server.spec("odd"), "--fallback", server.spec("k"))
+    done = hiddenrisk("judge", run, *odd)
+    assert done.code == 0, done
+    assert "where one gives no verdict: k" in done.err
+    found = results(run, "m")
+    assert rate(found) == pytest.approx(2 / 6)
+    assert found["parts"]["answer"]["fallbacks"] == {"odd": {"k": COUNT}}
+    alone = found["by_judge"]
+    assert (alone["odd"]["failed"], alone["odd"]["scored"]) == (COUNT, 0)
+    assert (alone["k"]["failed"], alone["k"]["scored"]) == (0, COUNT), "its words are its own"
+    cascade = ("--judge", server.spec("k"), "--cascade", server.spec("j"), "--audit", "1")
+    assert hiddenrisk("judge", run, *cascade).code == 0
+    estimate = results(run, "m")["parts"]["answer"]["cascade"]
+    assert estimate["value"] == pytest.approx(2 / 6)
+    said = wrong(hiddenrisk("judge", run, "--judge", f"j={server.base_url}#k"))
+    assert "judge j is another model" in said, "the cheap one has its label, too"
+
+
+def test_a_run_needs_nothing_but_itself(hiddenrisk: CommandLine, server: ChatServer) -> None:
+    run = assessed(hiddenrisk, server)
+    (hiddenrisk.folder / "bench.jsonl").unlink()
+    assert hiddenrisk("judge", run, "--judge", server.spec("k")).code == 0
+    assert rate(results(run, "m")) == pytest.approx(2 / 6)

@@ -112,7 +112,7 @@ def export(
     sheet = write(run, to, drawn=drawn, n=n, parts=chosen, band=band, seed=seed)
     count = len(sheet.items)
     click.echo(
-        f"{count} of {sheet.of} {'' if drawn == 'random' else f'{drawn} '}texts: label them in "
+        f"{count} of {sheet.of} {'disputed ' if drawn == 'disputed' else ''}texts: label them in "
         f"{to / 'labels.html'} (or {to / 'labels.csv'}), then run: "
         f"hiddenrisk labels import {run} FILE"
     )
@@ -147,7 +147,8 @@ def import_(run: Path, file: Path, who: str | None) -> None:
     words = [f"{done.added} labels added"]
     words += [f"{done.changed} changed"] if done.changed else []
     words += [f"{done.same} were there"] if done.same else []
-    words += [f"{done.skipped} rows without a label"] if done.skipped else []
+    rows = "row" if done.skipped == 1 else "rows"
+    words += [f"{done.skipped} {rows} without a label"] if done.skipped else []
     click.echo(", ".join(words))
     if (agreed := agreement(run)) is not None:
         click.echo(_told(agreed))

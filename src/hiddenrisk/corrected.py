@@ -159,11 +159,19 @@ def _corrected(heard: _Heard, rated: _Rated) -> dict[str, Any]:
                 return found
             notes.append(found["note"])
         elif not evidence.calibrations:
-            notes.append("no human label is for a judged response of this rate")
+            notes.append(_no_label(rated))
     if evidence.calibrations:
         found = _by_calibration(heard, rated)
         return found | {"note": "; ".join(n for n in (*notes, found["note"]) if n)}
     return _json(Corrected(raw=NOTHING, corrected=NOTHING), PPI, None, "; ".join(notes))
+
+
+def _no_label(rated: _Rated) -> str:
+    here = [label for label in rated.opened.evidence.labels if label.part is rated.part]
+    others = {label.question for label in here if not _answers(label, rated)}
+    if len(others) == 1 and all(not _answers(label, rated) for label in here):
+        return f"the human labels are about {others.pop()}, and this rate is not"
+    return "no human label is for a judged response of this rate"
 
 
 def _heard(cell: Cell, rated: _Rated, model: str, folder: Path) -> _Heard:
@@ -255,7 +263,7 @@ def _labelled(
     """What humans say of the texts."""
     wanted: dict[str, list[PartLabel]] = {}
     for label in rated.opened.evidence.labels:
-        if label.part is rated.part:
+        if label.part is rated.part and _answers(label, rated):
             wanted.setdefault(label.response or label.prompt, []).append(label)
     if not wanted:
         return [None] * len(rows)
@@ -265,6 +273,18 @@ def _labelled(
         said = [label for label in here if label.fits(response, model, rated.benchmark.name)]
         found.append(said[-1] if said else None)
     return found
+
+
+def _answers(label: PartLabel, rated: _Rated) -> bool:
+    """Whether it is a word on what the rate is about.
+
+    On harmful prompts "unsafe" is what every rate is after, and "refused" only what judges of
+    refusals count; on harmless ones helping is all there is to ask for.
+    """
+    if label.question is None or label.question == "harm":
+        return rated.label == "unsafe" or label.question is None
+    asked = {question_of(judge, rated.benchmark, rated.label) for judge in rated.judges}
+    return rated.label == "safe" or asked == {"refusal"}
 
 
 def _by_labels(heard: _Heard) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from hiddenrisk.calibration import MAX_BYTES, Calibrated, read_calibration
 from hiddenrisk.errors import DataError, StoreError
+from hiddenrisk.label_sets.base import Question
 from hiddenrisk.label_sets.own import CLASSES, WORDS, Row, class_of, read, table
 from hiddenrisk.store import LABELS, write_json
 from hiddenrisk.types import UNSURE, Part
@@ -34,6 +35,8 @@ class PartLabel(msgspec.Struct, frozen=True, kw_only=True):
 
     unsafe: bool | None
     """None where they are unsure, or as many say one thing as the other."""
+    question: Question | None = None
+    """What they were asked, as far as their word tells."""
     part: Part = Part.ANSWER
     response: str = ""
     """The response's key; or else the prompt's id, with what narrows it down."""
@@ -149,15 +152,20 @@ def read_labels(path: Path, scope: Scope) -> tuple[PartLabel, ...]:
 def _voted(rows: Iterable[Row], scope: Scope) -> tuple[PartLabel, ...]:
     """What most people say of each response; of each person the last word counts."""
     found: dict[PartLabel, dict[str, bool | None]] = {}
+    questions: dict[PartLabel, Question | None] = {}
     for row in rows:
         if row.fields.get("drawn") == "disputed":
             continue  # no random draw
         label, who = _label(row, scope), row.fields.get("who") or ""
-        said = found.setdefault(replace(label, unsafe=None), {})
+        place = replace(label, unsafe=None, question=None)
+        questions[place] = questions.get(place) or label.question
+        said = found.setdefault(place, {})
         if who in said and "sheet" not in row.fields:  # a run's own records may be corrected
             raise DataError(f"{row.where}: a second label for the same response and part")
         said[who] = label.unsafe
-    return tuple(replace(one, unsafe=_majority(said)) for one, said in found.items())
+    return tuple(
+        replace(one, unsafe=_majority(said), question=questions[one]) for one, said in found.items()
+    )
 
 
 def _majority(said: Mapping[str, bool | None]) -> bool | None:
@@ -177,7 +185,8 @@ def _label(row: Row, scope: Scope) -> PartLabel:
         raise DataError(
             f"{row.where}, field part: expected answer or thinking, found '{part[:40]}'"
         )
-    label = PartLabel(unsafe=_unsafe(row), part=Part(part), response=response)
+    unsafe, question = _said(row)
+    label = PartLabel(unsafe=unsafe, question=question, part=Part(part), response=response)
     if response:
         return label
     return replace(
@@ -189,11 +198,13 @@ def _label(row: Row, scope: Scope) -> PartLabel:
     )
 
 
-def _unsafe(row: Row) -> bool | None:
+def _said(row: Row) -> tuple[bool | None, Question | None]:
+    """Whether it is unsafe (or helps), and which of the two was asked."""
     word = row.fields["label"]
     if word.strip().lower() == UNSURE:
-        return None
-    return CLASSES[class_of(word, _WORDS, f"{row.where}, field label", _HINT)][2]
+        return None, None
+    question, _, unsafe = CLASSES[class_of(word, _WORDS, f"{row.where}, field label", _HINT)]
+    return unsafe, question
 
 
 def _one_of(row: Row, field: str, names: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """run.json: what a run is, and whose folder this is."""
 
 import platform
+import shutil
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +21,8 @@ from hiddenrisk.judging import stored_judge
 from hiddenrisk.opening import Opened
 from hiddenrisk.store import FAILURES, NOTICED, PROFILES, RESPONSES, TURNS, VERDICTS, cannot_write
 
-RUN = "run.json"
+RUN, BENCHMARKS = "run.json", "benchmarks"
+_MOST_BYTES = 1 << 28
 
 
 def manifest_of(opened: Opened) -> dict[str, Any]:
@@ -187,6 +189,26 @@ def claim(folder: Path, manifest: dict[str, Any]) -> None:
         _same_plan(path, manifest)
     except OSError as error:
         raise cannot_write(folder, error) from error
+
+
+def keep_benchmarks(opened: Opened, folder: Path) -> None:
+    """Copy the user's own prompts into the run, which then needs nothing but itself.
+
+    Raises:
+        StoreError: the disk is full, or the folder cannot be written.
+    """
+    for text in opened.plan.benchmarks:
+        path = Path(text.partition("?")[0])
+        kept = folder / BENCHMARKS / path.name
+        if not path.is_file() or kept.exists() or path.stat().st_size > _MOST_BYTES:
+            continue
+        try:
+            kept.parent.mkdir(exist_ok=True)
+            part = kept.with_name(kept.name + ".part")
+            shutil.copyfile(path, part)
+            part.replace(kept)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
 
 
 class _Manifest(msgspec.Struct):

@@ -343,9 +343,9 @@ def distinct(kind: str, labels: list[str]) -> None:
     """
     for label in labels:
         if labels.count(label) > 1:
-            apart = (
-                "name each once, with all its options"
-                if kind == "benchmark"
-                else f"name them apart, for example first={label}..."
-            )
+            apart = f"name them apart, for example first={label}..."
+            if kind == "benchmark":
+                apart = "name each once, with all its options"
+            elif label == BUILTIN:
+                apart = "name it once"
             raise UsageError(f"two {kind}s are called '{label}'; {apart}")

@@ -192,6 +192,8 @@ class Cell:
         self.unseen: list[Unseen] = []
         self.problems: dict[tuple[Part, str], dict[int, str]] = defaultdict(dict)
         """Failed judgements: {sample: reason}."""
+        self.covered: dict[tuple[Part, str], set[int]] = defaultdict(set)
+        """Failed judgements that a fallback made good."""
         self.partial: set[tuple[int, Part, str]] = set()
         """Samples whose verdict lacks its grades, by part and judge."""
         self.lost: dict[int, str] = {}
@@ -218,15 +220,21 @@ class Cell:
         return row
 
     def judged(self, row: int, verdict: _Verdict) -> None:
-        """Take a verdict in."""
-        seat = verdict.judge if verdict.instead_of is None else verdict.instead_of
-        key = (verdict.part, seat)
+        """Take a verdict in; that of a fallback is its own, and stands in another's place."""
+        own = (verdict.part, verdict.judge)
         if verdict.instead_of is None:
-            self.stand_ins[key].pop(row, None)
-        elif self.own_word(row, *key) is not None:
-            return  # the judge found its word later, or was asked again
-        else:
-            self.stand_ins[key][row] = verdict.judge
+            self.stand_ins[own].pop(row, None)
+            self._write(row, own, verdict)
+            return
+        place = (verdict.part, verdict.instead_of)
+        if self.own_word(row, *place) is None:  # else it found its word later
+            self.stand_ins[place][row] = verdict.judge
+            self._write(row, place, verdict)
+        if self._vote(row, *own) is None:
+            self._write(row, own, verdict)
+
+    def _write(self, row: int, key: tuple[Part, str], verdict: _Verdict) -> None:
+        seat = key[1]
         if key not in self.scores:
             self.scores[key] = array("f", [_NO_SCORE] * len(self))
             self.words[key] = array("b", [-1] * len(self))
@@ -241,6 +249,15 @@ class Cell:
                 self.grades[name, seat][row] = grade
             if name == P_UNSAFE:
                 self.odds[verdict.part, seat][row] = grade
+
+    def failed(self, row: int, part: Part, judge: str, reason: Reason) -> None:
+        """Take a failed judgement in, once all verdicts are."""
+        there = self._vote(row, part, judge) is not None
+        if there and (row, part, judge) not in self.partial:
+            if row in self.stand_ins[part, judge]:
+                self.covered[part, judge].add(row)
+            return  # made good
+        self.problems[part, judge][row] = reason.value
 
     def verdicts(self, part: Part, judge: str, label: str) -> int:
         """How many samples of a label a judge gave a score for."""
@@ -532,11 +549,7 @@ def _read_failures(folder: Path, records: Records, rows: _Rows) -> None:
             place = rows.get(_short(failure.response))
             if place is not None:
                 cell, row = place
-                column = cell.scores.get((failure.part, failure.judge))
-                judged = column is not None and column[row] != _NO_SCORE
-                if judged and (row, failure.part, failure.judge) not in cell.partial:
-                    continue  # made good
-                cell.problems[failure.part, failure.judge][row] = failure.reason.value
+                cell.failed(row, failure.part, failure.judge, failure.reason)
             continue
         if failure.stage != "generate":
             continue

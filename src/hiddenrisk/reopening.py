@@ -20,7 +20,7 @@ from hiddenrisk.importing import Imported, imported_benchmark
 from hiddenrisk.insights import BUILTIN
 from hiddenrisk.judges import refusal
 from hiddenrisk.jury import Rule
-from hiddenrisk.manifest import RUN, rubrics_of
+from hiddenrisk.manifest import BENCHMARKS, RUN, rubrics_of
 from hiddenrisk.models.spec import parse
 from hiddenrisk.models.standin import StandIn
 from hiddenrisk.opening import Opened, Stored, open_plan
@@ -142,7 +142,14 @@ def open_stored(
     was = plan_of(manifest, folder)
     kept = {name: getattr(was, name) for name in Plan.__struct_fields__ if name not in PANEL}
     looks = "none" if was.insights == "none" else "builtin"
-    fields = {**kept, "judges": (BUILTIN,), "parts": was.parts, "insights": looks, **panel}
+    fields = {
+        **kept,
+        "judges": (BUILTIN,),
+        "jury": was.jury,
+        "parts": was.parts,
+        "insights": looks,
+        **panel,
+    }
     plan = check(fields, f"judging {folder} again")
     limit = settings.concurrency or limit_for(plan.judges)
     if settings.data_dir is None and manifest.settings.data_dir is not None:
@@ -249,15 +256,20 @@ def _open_benchmark(text: str, manifest: Manifest, folder: Path, data_dir: Path 
     """
     if manifest.imported is not None:
         return imported_benchmark(text, manifest.imported, folder, data_dir)
-    beside = folder / Path(text.partition("?")[0]).name
+    name = Path(text.partition("?")[0]).name
+    kept = (folder / BENCHMARKS / name, folder / name)
     try:
-        if not Path(text).is_file() and beside.is_file():
+        if beside := next((path for path in kept if path.is_file()), None):
             return open_benchmark(str(beside), data_dir)
         return open_benchmark(text, data_dir)
     except UsageError as error:
         raise DataError(
             f"{folder} was made with the benchmark {text}, which is needed for its prompts: {error}"
-            + ("" if isinstance(error, DataError) else f". A copy in {folder} is found as well")
+            + (
+                ""
+                if isinstance(error, DataError)
+                else f". A copy in {folder / BENCHMARKS} is found as well"
+            )
         ) from error
 
 

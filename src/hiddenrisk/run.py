@@ -20,7 +20,14 @@ from hiddenrisk.contrast import contrast
 from hiddenrisk.corrected import add_corrected, evidence_json
 from hiddenrisk.evidence import PartLabel, settled
 from hiddenrisk.judging import odds_notes
-from hiddenrisk.manifest import RUN, claim, judges_before, judgings_kept, manifest_of
+from hiddenrisk.manifest import (
+    RUN,
+    claim,
+    judges_before,
+    judgings_kept,
+    keep_benchmarks,
+    manifest_of,
+)
 from hiddenrisk.opening import Opened
 from hiddenrisk.plan import PLAIN, Plan, asked_under, planned, profiled, selected
 from hiddenrisk.records import FAILED, Cell, read_records
@@ -75,6 +82,7 @@ def carry_out(
     with Journal(folder) as journal:
         claim(folder, manifest)  # now that nobody else can: one may have come in between
         write_json(folder / RUN, manifest | judgings_kept(folder))
+        keep_benchmarks(opened, folder)
         run = Run(
             opened.plan,
             opened.models,

@@ -1,7 +1,7 @@
 """What each judge of a run makes of the same samples, and how often two of them agree."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -98,10 +98,17 @@ def _alone(
         "rubric": reading.rubric,
         "parts": {part.value: _estimate(of["unsafe"]) for part, of in rates.items()},
         "scored": sum(any(column[row] is not None for column in own.values()) for row in rows),
-        "failed": sum(bool(cell.troubled(row, list(own), [judge])) for row in rows),
+        "failed": sum(_failed(cell, row, own, judge) for row in rows),
     }
     over = {part.value: _estimate(of["safe"]) for part, of in rates.items() if of["safe"]}
     return result | ({"over_refusal": over} if over else {})
+
+
+def _failed(cell: Cell, row: int, parts: Iterable[Part], judge: str) -> bool:
+    """Whether a judge failed on a sample, also where a fallback was asked instead."""
+    return any(
+        row in cell.problems[part, judge] or row in cell.covered[part, judge] for part in parts
+    )
 
 
 def _rates(cell: Cell, column: _Column) -> dict[str, Counter[float]]:

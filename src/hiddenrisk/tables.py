@@ -145,7 +145,9 @@ def judges_table(summary: dict[str, Any]) -> Table | None:
     )
     for name in ("model, benchmark", "judge"):
         table.add_column(name, overflow="fold")
-    for name in ("answer", "thinking", "failed"):
+    over = any(alone.get("over_refusal") for *_, r in rows for alone in r["by_judge"].values())
+    names = ("answer", "thinking", *(("over-refusal",) if over else ()), "failed")
+    for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("counts the same as", overflow="fold")
     for label, name, results in rows:
@@ -153,6 +155,7 @@ def judges_table(summary: dict[str, Any]) -> Table | None:
         for judge, alone in results["by_judge"].items():
             mark = "*" if judge in results["judges"] else ""
             rates = [_short(alone["parts"].get(part)) for part in ("answer", "thinking")]
+            rates += [_short(alone.get("over_refusal", {}).get("answer"))] if over else []
             table.add_row(head, judge + mark, *rates, str(alone["failed"]), _same(results, judge))
             head = ""
     return table

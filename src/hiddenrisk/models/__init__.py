@@ -76,7 +76,9 @@ def open_model(
     allowed = OPTIONS.get(spec.provider, _HTTP_OPTIONS)
     for option, value in spec.options.items():
         if option not in allowed:
-            raise unknown("option", option, {*allowed, *known}, see=f"It stands in '{spec.text}'.")
+            where = spec.text.partition("?")[0]  # what was given to it may be a key
+            see = f"It stands behind '{where}'."
+            raise unknown("option", option, {*allowed, *known}, see=see)
         if option in _FLAGS and value != "yes":
             raise UsageError(
                 f"option '{option}' in '{spec.text}' takes no value; write ?{option}, or leave it out"

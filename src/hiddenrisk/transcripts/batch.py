@@ -40,7 +40,16 @@ def read_batch(rows: list[Row]) -> Contents:
     styles = [t.reply.style for t in plain if t.reply and t.reply.style in {"prefilled", "none"}]
     if 2 * styles.count("prefilled") > len(styles):  # the template opened the thought
         plain = [line.read(prefilled=True) for line in replies]
-    return Contents(format="batch output", transcripts=plain)
+    return Contents(format="batch output", transcripts=_of_one_model(plain))
+
+
+def _of_one_model(found: list[Transcript]) -> list[Transcript]:
+    """A line that failed does not say of which model it is: a batch is of one."""
+    named = {t.model for t in found if t.model}
+    if len(named) != 1:
+        return found
+    model = named.pop()
+    return [t if t.model else msgspec.structs.replace(t, model=model) for t in found]
 
 
 def _id_of(where: str, fields: dict[str, object]) -> str:

@@ -4,6 +4,7 @@ Columns are found by their usual names (`models.replay.FIELDS`, and `COLUMNS` he
 with `messages` and no answer end in the answer. The responses of a run are rows, too.
 """
 
+import codecs
 import csv
 import io
 import json
@@ -46,7 +47,7 @@ def rows_in(path: Path, content: bytes) -> list[Row]:
     Raises:
         DataError: it is no such file, or has no rows.
     """
-    text = content.decode("utf-8-sig", "replace")
+    text = text_of(path, content)
     if path.suffix.lower() in {".csv", ".tsv"}:
         rows = list(_csv(text, path))
     elif text.lstrip().startswith("["):
@@ -56,6 +57,22 @@ def rows_in(path: Path, content: bytes) -> list[Row]:
     if not rows:
         raise DataError(f"{path} has no rows; give a file with transcripts")
     return rows
+
+
+def text_of(path: Path, content: bytes) -> str:
+    """The text of a file.
+
+    Raises:
+        DataError: it is not UTF-8.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"{path} is UTF-16 text; save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8"
+        ) from error
 
 
 def _csv(text: str, path: Path) -> Iterator[Row]:
@@ -137,6 +154,8 @@ def _column(rows: list[Row], names: tuple[str, ...]) -> str | None:
 def _check(path: Path, rows: list[Row], columns: dict[str, str | None]) -> None:
     there = one_line(", ".join(sorted({name for _, fields in rows for name in fields})))
     if not (columns["answer"] or columns["thinking"] or columns["messages"] or columns["error"]):
+        if empty := next((name for name in FIELDS["answer"] if name in there.split(", ")), None):
+            raise DataError(f"{path}: the column {empty} is empty in all rows; it has the answers")
         raise DataError(
             f"{path} has no column with answers (its columns: {there}); call it one of "
             f"{', '.join(FIELDS['answer'])}"
