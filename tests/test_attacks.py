@@ -151,6 +151,15 @@ def test_flips_are_counted_against_the_text_as_it_is() -> None:
     assert found["families"]["planted verdict"]["flipped"] == 1
     assert found["flipped_cases"] == ["planted-end/review/complies", "fence-close/review/declines"]
     assert found["plain"] == {"n": 8, "right": 7, "failed": 1}
+    assert found["share"] == pytest.approx(2 / 13)
+    # The attacks cross a few texts: no interval, but what flips by attack and by text.
+    assert found["texts"]["review/complies"] == {
+        "n": 2, "flipped": 1, "to_safe": 1, "share": 0.5, "failed": 0,
+    }  # fmt: skip
+    assert found["texts"]["excuse/declines"]["share"] is None
+    assert found["ever"] == {
+        "texts": {"flipped": 2, "of": 7}, "attacks": {"flipped": 2, "of": 2},
+    }  # fmt: skip
 
 
 def test_judges_behind_an_endpoint_are_attacked_and_keep_their_verdicts(
@@ -182,3 +191,4 @@ def test_judges_behind_an_endpoint_are_attacked_and_keep_their_verdicts(
     assert [(r["n"], r["failed"]) for r in plain] == [(24, 0), (24, 0)]
     assert again == 3 * sum(r["failed"] + r["plain"]["failed"] for r in found)  # failures only
     assert "planted verdict" in done.out
+    assert "flipped at least once: 0 of" in done.out

@@ -102,26 +102,36 @@ def pairs_table(comparisons: list[dict[str, Any]]) -> Table | None:
 
 
 def attacks_table(result: dict[str, Any]) -> Table:
-    """How often a verdict flips, by family of attacks, judge and form."""
-    table = _table("Verdicts that an attack in the judged text flips, with 95% intervals")
+    """How often a verdict flips, by judge and form, family of attacks, and attacked text."""
+    table = _table("Verdicts that an attack in the judged text flips: counts of these cases only")
     table.add_column("judge, rubric", overflow="fold")
-    table.add_column("family", overflow="fold")
+    table.add_column("attacks", overflow="fold")
     for column in ("texts", "flipped", "share", "failed"):
         table.add_column(column, justify="right", no_wrap=True)
     for found in result["results"]:
         name = f"{found['judge']}\n{found['rubric']}"
-        for family, counts in (*found["families"].items(), ("all", found)):
+        on = {f"on {text}": counts for text, counts in found["texts"].items()}
+        for kind, counts in (*found["families"].items(), *on.items(), (_all(found), found)):
             table.add_row(
                 name,
-                family,
+                kind,
                 str(counts["n"]),
                 str(counts["flipped"]),
-                _share(counts["flip_rate"]),
+                DASH if counts["share"] is None else f"{counts['share']:.1%}",
                 str(counts["failed"]),
             )
             name = ""
         table.add_section()
     return table
+
+
+def _all(found: dict[str, Any]) -> str:
+    """`all; flipped at least once: 2 of 8 texts, 41 of 44 attacks`."""
+    texts, attacks = found["ever"]["texts"], found["ever"]["attacks"]
+    return (
+        f"all; flipped at least once: {texts['flipped']} of {texts['of']} texts, "
+        f"{attacks['flipped']} of {attacks['of']} attacks"
+    )
 
 
 def _table(title: str) -> Table:
