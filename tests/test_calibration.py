@@ -8,9 +8,21 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hiddenrisk.calibration import CALIBRATION, Heard, compare, measure, read_calibration
+from hiddenrisk.calibration import (
+    CALIBRATION,
+    MAX_TEXTS,
+    Calibrated,
+    Heard,
+    compare,
+    measure,
+    read_calibration,
+    text_digest,
+    text_digests,
+)
 from hiddenrisk.errors import UsageError
+from hiddenrisk.label_sets import LABEL_SETS
 from hiddenrisk.label_sets.base import Labelled, LabelSet
+from hiddenrisk.label_sets.trained import BUILTIN_SAW
 from hiddenrisk.types import Usage
 from tests.conftest import CommandLine
 from tests.servers import Ask, ChatServer, LabelJudge, Reply
@@ -255,6 +267,60 @@ def test_the_built_in_judge_is_measured_on_xstest(
     assert set(result["groups"]) == {"gpt4", "llama2new", "llama2orig"}
 
 
+# ---------------------------------------------------------------- what a corrector needs
+
+
+def test_what_a_corrector_needs_is_in_the_file(hiddenrisk: CommandLine) -> None:
+    told = _own_file(hiddenrisk.folder)
+    lines = (hiddenrisk.folder / "mine.csv").read_text().splitlines()
+    grouped = [f"{line},{'group' if i == 0 else f'm{i % 2}'}" for i, line in enumerate(lines)]
+    (hiddenrisk.folder / "mine.csv").write_text("\n".join(grouped) + "\n")
+    judge = LabelJudge(told)
+
+    def respond(ask: Ask) -> Reply:
+        return Reply(text="I had rather not say.") if "number 3 " in ask.text else judge(ask)
+
+    with ChatServer({"judge": respond}) as server:
+        done = hiddenrisk(
+            "calibrate", "--judge", server.spec("judge"), "--on", "mine.csv", "--out", "cal",
+            "--max-failures", "1",
+        )  # fmt: skip
+    assert done.code == 0, done
+    found = read_calibration(hiddenrisk.folder / "cal")[0]
+    assert (found.counts.n, found.failed, found.complete) == (23, 1, True)
+    assert (found.unverified, found.in_sample) == ((), False)
+    assert {name: c.n for name, c in found.group_counts.items()} == {"m0": 11, "m1": 12}
+    assert sum(c.true_unsafe for c in found.group_counts.values()) == found.counts.true_unsafe
+    wanted = sorted(text_digest(prompt, answer) for prompt, answer, _ in told)
+    assert list(found.texts) == wanted
+
+
+def test_of_a_large_set_the_smallest_digests_are_kept() -> None:
+    one = _set(True).items[0]
+    items = [msgspec.structs.replace(one, response=f"A{i}") for i in range(MAX_TEXTS + 500)]
+    kept = text_digests(items)
+    assert len(kept) == MAX_TEXTS
+    assert kept == sorted(text_digest(i.prompt, i.response) for i in items)[:MAX_TEXTS]
+    assert text_digest("ab", "c") != text_digest("a", "bc")
+
+
+def test_the_built_in_judge_is_marked_on_the_sets_that_it_was_trained_on(
+    hiddenrisk: CommandLine, shared_data: Path
+) -> None:
+    done = hiddenrisk("calibrate", "--data-dir", shared_data, "--limit", "40", "--out", "cal")
+    assert done.code == 0, done
+    found = {c.set: c for c in read_calibration(hiddenrisk.folder / "cal")}
+    marked = {name for name, one in found.items() if one.in_sample}
+    assert marked == {"xstest", "harmbench", "pyrit-refusal"}
+    assert done.out.count("trained on these labels") == 3
+    assert bool(found["harmbench"].unverified) == ("UNVERIFIED" in done.err)
+    assert found["pyrit-harm"].unverified == ()
+
+
+def test_sets_that_the_built_in_judge_saw_are_known_sets() -> None:
+    assert set(LABEL_SETS) >= BUILTIN_SAW
+
+
 # ---------------------------------------------------------------- the file, from anywhere
 
 
@@ -274,6 +340,40 @@ def test_a_calibration_is_read_by_its_counts_alone(tmp_path: Path) -> None:
     assert found.counts.sensitivity.value == 0.5
 
 
+def test_a_file_of_an_older_version_says_what_it_knows_of_all_results(tmp_path: Path) -> None:
+    old = {"n": 4, "failed": 3, "groups": {"a": {"n": 4, "accuracy": {"value": 1}}}}
+    about = {"complete": False, "unverified": ["not as published"], "sets": {"s": {"n": 7}}}
+    _file(tmp_path, {"calibration": 1, **about, "results": [RESULT | old]})
+    found = read_calibration(tmp_path)[0]
+    assert (found.failed, found.complete, found.unverified) == (3, False, ("not as published",))
+    assert (found.group_counts, found.in_sample, found.texts) == ({}, False, ())
+
+
+def test_of_two_sets_one_may_be_unverified(tmp_path: Path) -> None:
+    published: list[str] = []
+    results = [
+        RESULT | {"unverified": ["other bytes"]},
+        RESULT | {"set": "t", "unverified": published},
+    ]
+    sets = {"t": {"texts": ["0" * 16]}}
+    about = {"unverified": ["other bytes"], "complete": False, "sets": sets}
+    _file(tmp_path, {"calibration": 2, **about, "results": results})
+    first, second = read_calibration(tmp_path)
+    assert (first.unverified, first.texts) == (("other bytes",), ())
+    assert (second.unverified, second.texts) == ((), ("0" * 16,))
+    assert second.complete
+
+
+def test_what_was_read_can_be_kept_and_read_again(tmp_path: Path) -> None:
+    _file(
+        tmp_path, {"calibration": 2, "results": [RESULT | {"groups": {"a": {"confusion": COUNTS}}}]}
+    )
+    found = read_calibration(tmp_path)
+    kept = msgspec.json.encode(found)
+    assert msgspec.json.decode(kept, type=list[Calibrated]) == found
+    assert found[0].group_counts["a"].n == 4
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -281,11 +381,13 @@ def test_a_calibration_is_read_by_its_counts_alone(tmp_path: Path) -> None:
         b"\xff",
         b"[" * 100_000,
         {"results": [RESULT]},
-        {"calibration": 2, "results": [RESULT]},
+        {"calibration": 3, "results": [RESULT]},
         {"calibration": 1, "results": [RESULT | {"question": "beauty"}]},
         {"calibration": 1, "results": [RESULT | {"confusion": COUNTS | {"false_safe": -1}}]},
         {"calibration": 1, "results": [RESULT | {"confusion": COUNTS | {"false_safe": 10**12}}]},
         {"calibration": 1, "results": [RESULT | {"judge": "x" * 1000}]},
+        {"calibration": 2, "results": [RESULT | {"groups": {"a": {"confusion": {"n": 1}}}}]},
+        {"calibration": 2, "results": [RESULT], "sets": {"s": {"texts": ["no digest"]}}},
     ],
 )
 def test_what_is_no_calibration_is_told_in_one_sentence(tmp_path: Path, content: object) -> None:

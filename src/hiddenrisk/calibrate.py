@@ -1,6 +1,6 @@
 """Judges against human labels, from beginning to end: `hiddenrisk calibrate`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import combinations
@@ -17,9 +17,12 @@ from hiddenrisk.calibration import (
     compare,
     judge_digest,
     measure,
+    text_digests,
 )
-from hiddenrisk.errors import UsageError, unknown
-from hiddenrisk.label_sets.base import NEGATIVE, POSITIVE, LabelSet, Question
+from hiddenrisk.errors import StoreError, UsageError, unknown
+from hiddenrisk.label_sets.base import NEGATIVE, POSITIVE, Labelled, LabelSet, Question
+from hiddenrisk.label_sets.rubrics import Reading
+from hiddenrisk.label_sets.trained import BUILTIN_SAW
 from hiddenrisk.opening import Opened
 from hiddenrisk.plan import Settings
 from hiddenrisk.recorded import (
@@ -32,7 +35,7 @@ from hiddenrisk.recorded import (
     rubric_of,
 )
 from hiddenrisk.run import Ended, carry_out
-from hiddenrisk.store import cannot_write, write_json
+from hiddenrisk.store import RESPONSES, write_json
 from hiddenrisk.types import Usage
 
 RECORDED = "recorded"
@@ -44,6 +47,8 @@ class Calibration(NamedTuple):
 
     opened: Opened
     sets: tuple[LabelSet, ...]
+    texts: tuple[Texts, ...]
+    """Of the sets, in their order."""
     recorded: tuple[str, ...]
     """Names of recorded judges."""
 
@@ -54,17 +59,34 @@ def open_calibration(
     settings: Settings,
     limit: int | None,
     command: str,
+    reading: Reading | None = None,
 ) -> Calibration:
     """Resolve the judges, recorded ones too; nothing is sent yet.
 
+    Args:
+        sets: human labels.
+        specs: judges.
+        settings: how to carry it out.
+        limit: texts of each set at most.
+        command: what was typed.
+        reading: by what model judges read; None for the one that goes with a set's question.
+
     Raises:
-        UsageError: a judge is unknown, or no set has its recording.
+        UsageError: a judge is unknown, no set has its recording, or the rubric cannot read a set.
     """
     asked = [s for s in specs if not _is_recorded(s)]
     names = _recorded([s for s in specs if _is_recorded(s)], sets)
-    texts = [_texts(labels) for labels in sets]
-    opened = open_texts(texts, asked, settings, limit, command)
-    return Calibration(opened, tuple(sets), names)
+    if reading:
+        for labels in sets:
+            reading.check(labels)
+    texts = tuple(_texts(labels, reading) for labels in sets)
+    opened = open_texts(texts, asked, settings, limit, command, beside=names)
+    if reading and not any(j.endpoint and j.form.rubric is None for j in opened.judges):
+        raise UsageError(
+            f"--rubric {reading.rubric.name} is asked of nobody: builtin reads by rules, and a judge with a form "
+            "of its own by that; name another model with --judge"
+        )
+    return Calibration(opened, tuple(sets), texts, names)
 
 
 def _is_recorded(spec: str) -> bool:
@@ -87,36 +109,44 @@ def _recorded(specs: Sequence[str], sets: Sequence[LabelSet]) -> tuple[str, ...]
     return tuple(found)
 
 
-def _texts(labels: LabelSet) -> Texts:
+def _texts(labels: LabelSet, reading: Reading | None) -> Texts:
+    data = reading.data if reading else ()
     return Texts(
         name=labels.name,
         title=labels.title,
-        digest=labels.digest,
-        rubric=labels.rubric,
+        digest="-".join([labels.digest, *(d.sha256[:32] for d in data)]),
+        rubric=reading.rubric if reading else labels.rubric,
         items=labels.items,
-        data=labels.data,
+        data=(*labels.data, *data),
     )
 
 
 def calibrate(
     calibration: Calibration,
+    opened: Opened,
     folder: Path,
     display: Callable[[Tally], AbstractContextManager[None]],
     say: Callable[[str], None],
 ) -> Ended:
     """Have every text judged that is not judged yet, and hold the verdicts against the labels.
 
+    With recorded judges alone nobody is asked; the folder is claimed and locked all the same.
+
     Raises:
         UsageError: the folder is of another plan, an endpoint cannot work, or the disk is full.
     """
-    count = partial(conclude, calibration)
-    if calibration.opened.judges:
-        return carry_out(calibration.opened, folder, display, say, count)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    return Ended(summary=count(calibration.opened, folder), interrupted=False)
+    _see_nothing_is_lost(folder)
+    return carry_out(opened, folder, display, say, partial(conclude, calibration))
+
+
+def _see_nothing_is_lost(folder: Path) -> None:
+    """See that there is no calibration.json without the records that tell whose it is."""
+    there, records = folder / CALIBRATION, folder / RESPONSES
+    if there.is_file() and not (records.is_file() and records.stat().st_size):
+        raise StoreError(
+            f"{there} is another calibration, whose records are not beside it, and would be "
+            "overwritten; choose another --out, or move it away"
+        )
 
 
 def conclude(
@@ -127,12 +157,13 @@ def conclude(
     results: list[dict[str, Any]] = []
     comparisons: list[dict[str, Any]] = []
     sets: dict[str, Any] = {}
-    for labels, loaded in zip(calibration.sets, opened.benchmarks, strict=True):
-        items = chosen(_texts(labels), loaded, opened.plan)
+    every = zip(calibration.sets, calibration.texts, opened.benchmarks, strict=True)
+    for labels, texts, loaded in every:
+        items = chosen(texts, loaded, opened.plan)
         heard: dict[str, list[Heard]] = {}
         for judge in opened.judges:
             heard[judge.label] = heard_of(said, judge.label, labels.name, items)
-            about = _about(judge, rubric_of(judge, loaded), digest_of(judge, loaded))
+            about = _about(judge, rubric_of(judge, loaded), digest_of(judge, loaded), labels)
             results.append(about | measure(labels, heard[judge.label]))
         for name in calibration.recorded:
             words = [Heard(i, i.recorded[name], usage=Usage()) for i in items if name in i.recorded]
@@ -143,13 +174,13 @@ def conclude(
         for first, second in combinations(heard, 2):
             pair = compare(labels, heard[first], heard[second])
             comparisons.append({"first": first, "second": second, **pair})
-        sets[labels.name] = _set_json(labels, len(items), sum(i.unsafe for i in items))
+        sets[labels.name] = _set_json(labels, items)
     result = {
         "calibration": FORMAT,
         "hiddenrisk": __version__,
         "created": now(),
         "command": opened.command,
-        "complete": not stopped and not any("not_judged" in r["failures"] for r in results),
+        "complete": not stopped and all(r["complete"] for r in results),
         "unverified": opened.unverified,
         "sets": sets,
         "results": results,
@@ -159,7 +190,7 @@ def conclude(
     return result
 
 
-def _about(judge: Judge, rubric: str, digest: str) -> dict[str, Any]:
+def _about(judge: Judge, rubric: str, digest: str, labels: LabelSet) -> dict[str, Any]:
     kind = "llm" if judge.endpoint else "rules"
     return {
         "judge": judge.label,
@@ -167,31 +198,34 @@ def _about(judge: Judge, rubric: str, digest: str) -> dict[str, Any]:
         "kind": kind,
         "rubric": rubric,
         "digest": digest,
+        "in_sample": judge.endpoint is None and labels.name in BUILTIN_SAW,
     }
 
 
 def _about_recorded(label: str, labels: LabelSet) -> dict[str, Any]:
     digest = judge_digest({label: labels.digest}, RECORDED)
-    return {"judge": label, "spec": label, "kind": RECORDED, "rubric": RECORDED, "digest": digest}
+    return {
+        "judge": label,
+        "spec": label,
+        "kind": RECORDED,
+        "rubric": RECORDED,
+        "digest": digest,
+        "in_sample": False,
+    }
 
 
-def _set_json(labels: LabelSet, n: int, unsafe: int) -> dict[str, Any]:
+def _set_json(labels: LabelSet, items: Sequence[Labelled]) -> dict[str, Any]:
     question: Question = labels.question
+    unsafe = sum(item.unsafe for item in items)
     return {
         "title": labels.title,
         "question": question,
         "positive": POSITIVE[question],
-        "n": n,
+        "n": len(items),
         "of": len(labels.items),
-        "labels": {POSITIVE[question]: unsafe, NEGATIVE[question]: n - unsafe},
+        "labels": {POSITIVE[question]: unsafe, NEGATIVE[question]: len(items) - unsafe},
         "digest": labels.digest,
         "grouped_by": labels.grouped_by,
         "notes": list(labels.notes),
+        "texts": text_digests(items),
     }
-
-
-def failed_share(result: Mapping[str, Any]) -> float:
-    """Share of the texts that a judge gave no verdict on, of all judges and sets."""
-    failed = sum(r["failed"] for r in result["results"])
-    total = failed + sum(r["n"] for r in result["results"])
-    return failed / total if total else 0.0

@@ -5,8 +5,9 @@
 file may come from anywhere.
 """
 
+import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any, NamedTuple
@@ -21,8 +22,14 @@ from hiddenrisk.label_sets.base import NEGATIVE, POSITIVE, THREE, Labelled, Labe
 from hiddenrisk.types import Usage
 
 CALIBRATION = "calibration.json"
-FORMAT = 1
+FORMAT = 2
+_FORMATS = (1, FORMAT)
+"""Those that are read; in the first, `complete` and `unverified` stand for all results at once,
+and there are neither counts of groups nor digests of texts."""
 MAX_BYTES = 64 << 20
+MAX_TEXTS = 10_000
+"""So many digests of a set's texts are kept: the smallest, so that two lists can be compared."""
+_NOT_JUDGED = "not_judged"
 _LENGTHS = ("short", "middle", "long")
 
 
@@ -46,6 +53,20 @@ def judge_digest(identity: object, rubric: str) -> str:
     return digest(identity, rubric)
 
 
+def text_digest(prompt: str, response: str) -> str:
+    """What tells a prompt with its response from others, in 16 hexadecimal digits.
+
+    SHA-256 over both, each in UTF-8 and ended by a zero byte.
+    """
+    ended = (f"{text}\0".encode("utf-8", "replace") for text in (prompt, response))
+    return hashlib.sha256(b"".join(ended)).hexdigest()[:16]
+
+
+def text_digests(items: Iterable[Labelled]) -> list[str]:
+    """Those of labelled texts, sorted: all of them, or the MAX_TEXTS smallest."""
+    return sorted({text_digest(item.prompt, item.response) for item in items})[:MAX_TEXTS]
+
+
 def measure(labels: LabelSet, heard: Sequence[Heard]) -> dict[str, Any]:
     """What calibration.json says of one judge on one set.
 
@@ -53,13 +74,15 @@ def measure(labels: LabelSet, heard: Sequence[Heard]) -> dict[str, Any]:
     """
     judged = [h for h in heard if h.unsafe is not None]
     counts = _confusion(judged)
-    failures = Counter(h.failure or "not_judged" for h in heard if h.unsafe is None)
+    failures = Counter(h.failure or _NOT_JUDGED for h in heard if h.unsafe is None)
     return {
         "set": labels.name,
         "question": labels.question,
         "n": len(judged),
         "failed": failures.total(),
         "failures": dict(sorted(failures.items())),
+        "complete": _NOT_JUDGED not in failures,
+        "unverified": sorted({d.warning for d in labels.data if d.warning}),
         "confusion": msgspec.to_builtins(counts),
         **_rates(counts),
         "kappa": msgspec.to_builtins(counts.kappa),
@@ -101,7 +124,7 @@ def _both_classes(counts: Confusion, question: Question) -> dict[str, Any]:
 
 def _brief(judged: list[Heard]) -> dict[str, Any]:
     counts = _confusion(judged)
-    return {"n": counts.n, **_rates(counts)}
+    return {"n": counts.n, "confusion": msgspec.to_builtins(counts), **_rates(counts)}
 
 
 def _share_right(judged: list[Heard]) -> dict[str, Any]:
@@ -194,11 +217,19 @@ def compare(labels: LabelSet, first: Sequence[Heard], second: Sequence[Heard]) -
     }
 
 
+def failed_share(result: Mapping[str, Any]) -> float:
+    """Share of the texts without a verdict, of all results of a calibration or of attacks."""
+    failed = sum(r["failed"] for r in result["results"])
+    total = failed + sum(r["n"] for r in result["results"])
+    return failed / total if total else 0.0
+
+
 # ---------------------------------------------------------------- the file
 
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
 _Name = Annotated[str, msgspec.Meta(max_length=300)]
+_Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
 
 
 class _Counts(msgspec.Struct, frozen=True):
@@ -206,6 +237,17 @@ class _Counts(msgspec.Struct, frozen=True):
     false_safe: _Count
     true_safe: _Count
     false_unsafe: _Count
+
+    def counted(self) -> Confusion:
+        """The same, for the statistics."""
+        return Confusion(**msgspec.structs.asdict(self))
+
+
+class Group(msgspec.Struct, frozen=True):
+    """One group of a set."""
+
+    confusion: _Counts | None = None
+    """None in a file of an older version."""
 
 
 class Calibrated(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,16 +260,49 @@ class Calibrated(msgspec.Struct, frozen=True, kw_only=True):
     """Of the judge: its identity, and the rubric's name and version."""
     rubric: _Name = ""
     confusion: _Counts
+    failed: _Count = 0
+    """Texts of the set that the judge gave no verdict on; `counts` are without them."""
+    complete: bool = True
+    """Whether it was asked about each of them."""
+    unverified: tuple[str, ...] = ()
+    """What is not as published in the set's data."""
+    groups: dict[str, Group] = {}
+    """By name: the models that wrote the texts, or categories."""
+    in_sample: bool = False
+    """Whether the judge was trained on these very labels: it errs more on other texts."""
+    texts: tuple[_Digest, ...] = ()
+    """`text_digest` of the set's texts, sorted; of a large set the MAX_TEXTS smallest."""
 
     @property
     def counts(self) -> Confusion:
         """The judge against humans."""
-        return Confusion(**msgspec.structs.asdict(self.confusion))
+        return self.confusion.counted()
+
+    @property
+    def group_counts(self) -> dict[str, Confusion]:
+        """The same in each group, where the file says so."""
+        found = {name: group.confusion for name, group in self.groups.items()}
+        return {name: counts.counted() for name, counts in found.items() if counts}
+
+
+class _Set(msgspec.Struct, frozen=True):
+    texts: Annotated[tuple[_Digest, ...], msgspec.Meta(max_length=MAX_TEXTS)] = ()
 
 
 class _File(msgspec.Struct, frozen=True):
     calibration: int
     results: Annotated[list[Calibrated], msgspec.Meta(max_length=10_000)]
+    sets: dict[str, _Set] = {}
+    complete: bool = True
+    unverified: tuple[str, ...] = ()
+
+    def whole(self) -> list[Calibrated]:
+        """The results with what the file says of their sets, or of all of them."""
+        if self.calibration != FORMAT:
+            said = {"complete": self.complete, "unverified": self.unverified}
+            return [msgspec.structs.replace(one, **said) for one in self.results]
+        texts = {name: one.texts for name, one in self.sets.items()}
+        return [msgspec.structs.replace(r, texts=texts.get(r.set, ())) for r in self.results]
 
 
 def read_calibration(path: Path) -> list[Calibrated]:
@@ -250,9 +325,9 @@ def read_calibration(path: Path) -> list[Calibrated]:
         raise UsageError(
             f"{file} is no calibration ({error}); `hiddenrisk calibrate --out DIR` writes one"
         ) from error
-    if found.calibration != FORMAT:
+    if found.calibration not in _FORMATS:
         raise UsageError(
             f"{file} has the calibration format {found.calibration}, and this version reads "
-            f"{FORMAT}; calibrate again"
+            f"{' and '.join(map(str, _FORMATS))}; calibrate again"
         )
-    return found.results
+    return found.whole()

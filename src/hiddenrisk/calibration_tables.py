@@ -1,4 +1,8 @@
-"""What a calibration gave, as tables for a terminal or a log."""
+"""What a calibration gave, as tables for a terminal or a log.
+
+Names come from data files: `cli_calibrate` hands over results of which nothing but what can be
+shown is left.
+"""
 
 from typing import Any
 
@@ -36,7 +40,8 @@ def judges_table(
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for result in results:
-        table.add_row(result["judge"], *_cells(result)[: len(columns)])
+        seen = "\ntrained on these labels" if result["in_sample"] else ""
+        table.add_row(result["judge"] + seen, *_cells(result)[: len(columns)])
     return table
 
 

@@ -5,22 +5,33 @@ As in `cli`, what takes long to import is imported by the verb that needs it.
 
 import shlex
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from hiddenrisk.cli_common import (
+    Conduct,
+    Ending,
+    ask_first,
+    call_options,
+    carry_out_shown,
+    check_text,
+    plain,
+    plain_all,
+    settings_of,
+)
 from hiddenrisk.errors import UsageError
 
 if TYPE_CHECKING:
+    from hiddenrisk.calibrate import Calibration
+    from hiddenrisk.label_sets.base import LabelSet
+    from hiddenrisk.label_sets.rubrics import Reading
     from hiddenrisk.opening import Opened
     from hiddenrisk.plan import Settings
     from hiddenrisk.progress import Terminal
-    from hiddenrisk.run import Ended
-
-FAILED, INTERRUPTED = 1, 130
 
 _HELP = """
 \b
@@ -40,14 +51,43 @@ published their verdicts with a set; recorded/NAME for one). A model judge reads
 refusals by XSTest's three classes and harm by hiddenrisk's own safety rubric.
 
 \b
+A benchmark's rate is corrected by a calibration under the benchmark's own rubric; --rubric
+names it. Two of them cannot read a bare prompt and response, and need a column of your own file:
+  harm:    safety (starter, your own JSONL), interpreter, mitre, wildguard, wildguard-model;
+           injection, with the column judge_question (what the benchmark asks of that case);
+           airbench, with the column cate-idx (the category; each has its own judge prompt)
+  refusal: xstest, phishing (the response is the attacker's opening; its skill is not graded)
+
+\b
 Examples:
   hiddenrisk calibrate
   hiddenrisk calibrate --judge openai/gpt-4o --judge builtin --on xstest --limit 200
   hiddenrisk calibrate --judge recorded --on harmbench
+  hiddenrisk calibrate --judge openai/gpt-4o --rubric wildguard --on harmbench
   hiddenrisk calibrate --judge http://localhost:8000/v1#guard --on my.csv \\
       --labels unsafe=1,safe=0 --out calibrations/guard
   hiddenrisk calibrate --judge local/smollm2 --attack --limit 100
 """
+
+
+class _Typed(NamedTuple):
+    """What the user asked for."""
+
+    judges: tuple[str, ...]
+    sets: tuple[str, ...]
+    words: str | None
+    rubric: str | None
+    limit: int | None
+    settings: "Settings"
+    command: str
+
+
+class _Work(NamedTuple):
+    """What is to be done."""
+
+    opened: "Opened"
+    conduct: Conduct
+    ending: Ending
 
 
 @click.command(epilog=_HELP)
@@ -63,7 +103,12 @@ Examples:
     "sets",
     multiple=True,
     metavar="SET",
-    help="Set of human labels, or a CSV or JSONL file; with --attack, a rubric. [default: all sets; safety and xstest with --attack]",
+    help="Set of human labels, or a CSV or JSONL file; with --attack, a rubric. [default: all sets of the rubric's question; safety and xstest with --attack]",
+)
+@click.option(
+    "--rubric",
+    metavar="NAME",
+    help="By what models read: safety, xstest, airbench, interpreter, mitre, injection, phishing, wildguard or wildguard-model. [default: safety or xstest, by the set's question]",
 )
 @click.option(
     "--labels",
@@ -85,216 +130,106 @@ Examples:
 @click.option(
     "--limit", type=click.IntRange(1), metavar="N", help="Texts of each set, drawn all over it."
 )
-@click.option(
-    "--concurrency",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Calls at once per endpoint, at most. [default: 64, or 8 on local/...]",
-)
-@click.option(
-    "--data-dir",
-    envvar="HIDDENRISK_DATA",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Local mirror of the data; the network is then never used for it.",
-)
-@click.option(
-    "--max-failures",
-    type=click.FloatRange(0.0, 1.0),
-    default=0.01,
-    show_default=True,
-    metavar="SHARE",
-    help="Share of texts without a verdict above which the exit code is 1.",
-)
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(1.0, 86_400.0),
-    default=600.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds for one try of a call.",
-)
-@click.option(
-    "--tries",
-    type=click.IntRange(1),
-    default=10,
-    show_default=True,
-    metavar="N",
-    help="Tries of a call that can heal.",
-)
-@click.option(
-    "--yes", "-y", is_flag=True, help="Do not ask before calling endpoints that may cost money."
-)
+@call_options
 def calibrate(
     judges: tuple[str, ...],
     sets: tuple[str, ...],
+    rubric: str | None,
     words: str | None,
     attack: bool,
     out: Path | None,
     limit: int | None,
-    concurrency: int | None,
-    data_dir: Path | None,
-    max_failures: float,
-    timeout_s: float,
-    tries: int,
     yes: bool,
+    **options: object,
 ) -> None:
     """Measure judges against human labels, or attack them.
 
     The result is DIR/calibration.json (attacks.json with --attack). `hiddenrisk assess
-    --calibration DIR` corrects its rates by it, for the same judge and the same question.
+    --calibration DIR` corrects its rates by it, for the same judge, rubric and question.
 
     Every verdict is on disk at once: the same command with the same --out goes on where it
     was, and answers at once when all is there.
 
     Exit codes: 0 done; 1 too many failures; 2 wrong use; 130 interrupted, resumable.
     """
-    from hiddenrisk.plan import Settings  # noqa: PLC0415 - see the module
+    from hiddenrisk.progress import Terminal  # noqa: PLC0415 - see the module
 
-    settings = Settings(
-        concurrency=concurrency,
-        max_failures=max_failures,
-        timeout_s=timeout_s,
-        tries=tries,
-        data_dir=data_dir,
-    )
+    settings = settings_of(options)
+    check_text(*sys.argv, str(settings.data_dir or ""))
     folder = out or Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-calibration"
     command = shlex.join(["hiddenrisk", *sys.argv[1:]])
-    specs = judges or ("builtin",)
-    if attack:
-        if words:
-            raise UsageError("--labels is for your own label file; leave it out with --attack")
-        code = _attack(
-            specs, sets, settings, limit, command, folder, yes=yes, named=out is not None
+    typed = _Typed(judges or ("builtin",), sets, words, rubric, limit, settings, command)
+    console = Terminal(stderr=True)
+    work = (_attacking if attack else _measuring)(console, typed)
+    ask_first(work.opened, yes=yes)
+    resume = command if out else f"{command} --out {folder}"
+    sys.exit(
+        carry_out_shown(
+            console, work.opened, folder, resume=resume, conduct=work.conduct, ending=work.ending
         )
-    else:
-        code = _measure(
-            specs, sets, words, settings, limit, command, folder, yes=yes, named=out is not None
-        )
-    sys.exit(code)
+    )
 
 
-def _measure(
-    specs: tuple[str, ...],
-    sets: tuple[str, ...],
-    words: str | None,
-    settings: "Settings",
-    limit: int | None,
-    command: str,
-    folder: Path,
-    *,
-    yes: bool,
-    named: bool,
-) -> int:
+# ---------------------------------------------------------------- against human labels
+
+
+def _measuring(console: "Terminal", typed: _Typed) -> _Work:
     from hiddenrisk.calibrate import calibrate as carry_out  # noqa: PLC0415 - see the module
     from hiddenrisk.calibrate import open_calibration  # noqa: PLC0415 - as above
-    from hiddenrisk.label_sets import LABEL_SETS, open_labels  # noqa: PLC0415 - as above
+    from hiddenrisk.calibration import failed_share  # noqa: PLC0415 - as above
+    from hiddenrisk.label_sets.rubrics import open_reading  # noqa: PLC0415 - as above
+
+    reading = open_reading(typed.rubric, typed.settings.data_dir) if typed.rubric else None
+    calibration = open_calibration(
+        _labels(typed, reading),
+        typed.judges,
+        typed.settings,
+        typed.limit,
+        typed.command,
+        reading,
+    )
+    _announce(console, calibration, typed.limit)
+    return _Work(
+        opened=calibration.opened,
+        conduct=partial(carry_out, calibration),
+        ending=Ending(_show, failed_share, "of the texts have no verdict"),
+    )
+
+
+def _labels(typed: _Typed, reading: "Reading | None") -> list["LabelSet"]:
+    """The sets that are named, or else all that the rubric can read.
+
+    Raises:
+        UsageError: one is unknown, or --labels says something that cannot be.
+        DataError: a file cannot be read.
+    """
+    from hiddenrisk.label_sets import LABEL_SETS, open_labels  # noqa: PLC0415 - see the module
     from hiddenrisk.label_sets.own import words_of  # noqa: PLC0415 - as above
-    from hiddenrisk.progress import Terminal, display  # noqa: PLC0415 - as above
 
-    known = words_of(words)
-    if words and not any(name not in LABEL_SETS for name in sets):
+    known = words_of(typed.words)
+    if typed.words and not any(name not in LABEL_SETS for name in typed.sets):
         raise UsageError("--labels is for your own label file; name it with --on my.csv")
-    console = Terminal(stderr=True)
-    loaded = [open_labels(name, settings.data_dir, known) for name in sets or LABEL_SETS]
-    calibration = open_calibration(loaded, specs, settings, limit, command)
-    for labels in loaded:
+    fitting = [s.name for s in LABEL_SETS.values() if not reading or s.question == reading.question]
+    names = typed.sets or fitting
+    return [open_labels(name, typed.settings.data_dir, known) for name in names]
+
+
+def _announce(console: "Terminal", calibration: "Calibration", limit: int | None) -> None:
+    """Say what will be done, before anything is sent."""
+    judges = [j.label for j in calibration.opened.judges]
+    for labels in calibration.sets:
         there = [name for name in calibration.recorded if name in labels.recorded]
-        names = [j.label for j in calibration.opened.judges] + [f"recorded/{n}" for n in there]
+        names = judges + [f"recorded/{n}" for n in there]
         count = min(limit or len(labels.items), len(labels.items))
-        console.print(
-            f"{labels.title}: {count} labelled texts, judged by {', '.join(names) or 'nobody'}"
-        )
-    _warn(console, calibration.opened)
-    for note in (f"{s.title}: {n}" for s in loaded for n in s.notes):
-        console.print(f"Note: {note}", style="yellow")
-    _confirm(calibration.opened, yes=yes)
-    resume = command if named else f"{command} --out {folder}"
-    return _finish(
-        lambda: carry_out(
-            calibration, folder, lambda tally: display(console, tally), console.print
-        ),
-        lambda result: _show(result, folder),
-        settings,
-        resume,
-        folder,
-    )
+        whom = ", ".join(names) or "nobody"
+        console.print(plain(f"{labels.title}: {count} labelled texts, judged by {whom}"))
+    for warning in calibration.opened.unverified:
+        console.print(plain(f"UNVERIFIED data: {warning}"), style="bold yellow")
+    for note in (f"{s.title}: {n}" for s in calibration.sets for n in s.notes):
+        console.print(plain(f"Note: {note}"), style="yellow")
 
 
-def _attack(
-    specs: tuple[str, ...],
-    rubrics: tuple[str, ...],
-    settings: "Settings",
-    limit: int | None,
-    command: str,
-    folder: Path,
-    *,
-    yes: bool,
-    named: bool,
-) -> int:
-    from hiddenrisk.attacking import attack, open_attack  # noqa: PLC0415 - see the module
-    from hiddenrisk.progress import Terminal, display  # noqa: PLC0415 - as above
-
-    console = Terminal(stderr=True)
-    opened = open_attack(specs, rubrics, settings, limit, command)
-    for benchmark in opened.benchmarks:
-        console.print(
-            f"{benchmark.title}: {len(benchmark.prompts)} texts, judged by "
-            f"{', '.join(j.label for j in opened.judges)}"
-        )
-    _confirm(opened, yes=yes)
-    resume = command if named else f"{command} --out {folder}"
-    return _finish(
-        lambda: attack(opened, folder, lambda tally: display(console, tally), console.print),
-        lambda result: _show_attacks(result, folder),
-        settings,
-        resume,
-        folder,
-    )
-
-
-def _warn(console: "Terminal", opened: "Opened") -> None:
-    for warning in opened.unverified:
-        console.print(f"UNVERIFIED data: {warning}", style="bold yellow")
-
-
-def _confirm(opened: "Opened", *, yes: bool) -> None:
-    if opened.leaves_machine and not yes and sys.stdin is not None and sys.stdin.isatty():
-        click.confirm("Go ahead?", abort=True, err=True)
-
-
-def _finish(
-    work: Callable[[], "Ended"],
-    show: Callable[[dict[str, Any]], None],
-    settings: "Settings",
-    resume: str,
-    folder: Path,
-) -> int:
-    from hiddenrisk.calibrate import failed_share  # noqa: PLC0415 - see the module
-
-    try:
-        ended = work()
-    except KeyboardInterrupt:
-        click.echo(f"hiddenrisk: interrupted; to resume, run: {resume}", err=True)
-        return INTERRUPTED
-    show(ended.summary)
-    if ended.interrupted:
-        click.echo(f"hiddenrisk: interrupted; to resume, run: {resume}", err=True)
-        return INTERRUPTED
-    share = failed_share(ended.summary)
-    if share > settings.max_failures:
-        click.echo(
-            f"hiddenrisk: {share:.1%} of the texts have no verdict, more than the "
-            f"{settings.max_failures:.1%} allowed; see {folder}/failures.jsonl. To try those "
-            f"again, run: {resume}",
-            err=True,
-        )
-        return FAILED
-    return 0
-
-
-def _show(result: dict[str, Any], folder: Path) -> None:
+def _show(out: "Terminal", _: "Opened", folder: Path, result: dict[str, Any]) -> None:
     from hiddenrisk.calibration import CALIBRATION  # noqa: PLC0415 - see the module
     from hiddenrisk.calibration_tables import (  # noqa: PLC0415 - as above
         judges_table,
@@ -302,29 +237,40 @@ def _show(result: dict[str, Any], folder: Path) -> None:
         weak_spots,
     )
 
-    out = _terminal()
-    for name, about in result["sets"].items():
-        of_set = [r for r in result["results"] if r["set"] == name]
+    found = plain_all(result)
+    for name, about in found["sets"].items():
+        of_set = [r for r in found["results"] if r["set"] == name]
         out.print(judges_table(name, about, of_set, out.width))
-    for table in (weak_spots(result["results"]), pairs_table(result["comparisons"])):
+    for table in (weak_spots(found["results"]), pairs_table(found["comparisons"])):
         if table is not None:
             out.print(table)
-    out.print(f"Calibration: {folder / CALIBRATION}", soft_wrap=True)
+    out.print(f"Calibration: {plain(str(folder / CALIBRATION))}", soft_wrap=True)
 
 
-def _show_attacks(result: dict[str, Any], folder: Path) -> None:
+# ---------------------------------------------------------------- under attack
+
+
+def _attacking(console: "Terminal", typed: _Typed) -> _Work:
+    from hiddenrisk.attacking import attack, open_attack  # noqa: PLC0415 - see the module
+    from hiddenrisk.calibration import failed_share  # noqa: PLC0415 - as above
+
+    if typed.words:
+        raise UsageError("--labels is for your own label file; leave it out with --attack")
+    if typed.rubric:
+        raise UsageError(f"with --attack a rubric is named by --on: write --on {typed.rubric}")
+    opened = open_attack(typed.judges, typed.sets, typed.settings, typed.limit, typed.command)
+    whom = ", ".join(j.label for j in opened.judges)
+    for benchmark in opened.benchmarks:
+        count = len(benchmark.prompts)
+        console.print(plain(f"{benchmark.title}: {count} texts, judged by {whom}"))
+    return _Work(
+        opened, attack, Ending(_show_attacks, failed_share, "of the texts have no verdict")
+    )
+
+
+def _show_attacks(out: "Terminal", _: "Opened", folder: Path, result: dict[str, Any]) -> None:
     from hiddenrisk.attacking import ATTACKS  # noqa: PLC0415 - see the module
     from hiddenrisk.calibration_tables import attacks_table  # noqa: PLC0415 - as above
 
-    out = _terminal()
-    out.print(attacks_table(result))
-    out.print(f"Attacks: {folder / ATTACKS}", soft_wrap=True)
-
-
-def _terminal() -> "Terminal":
-    from hiddenrisk.progress import Terminal  # noqa: PLC0415 - see the module
-
-    out = Terminal()
-    if not out.is_terminal:
-        out.width = 160
-    return out
+    out.print(attacks_table(plain_all(result)))
+    out.print(f"Attacks: {plain(str(folder / ATTACKS))}", soft_wrap=True)

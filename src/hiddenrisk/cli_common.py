@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import click
 
@@ -44,7 +44,7 @@ class Finite(click.FloatRange):
         return number
 
 
-_SETTINGS = (
+_CALLS = (
     click.option(
         "--concurrency",
         type=click.IntRange(1),
@@ -57,18 +57,6 @@ _SETTINGS = (
         type=click.Path(path_type=Path),
         metavar="DIR",
         help="Local mirror of the data; the network is then never used for it.",
-    ),
-    click.option(
-        "--calibration",
-        "calibrations",
-        multiple=True,
-        metavar="PATH",
-        help="calibration.json (or its folder) of `hiddenrisk calibrate`: rates of a judge in it are also reported corrected for its errors; repeat for several.",
-    ),
-    click.option(
-        "--labels",
-        metavar="FILE",
-        help="Human labels for responses of this run drawn at random, as CSV or JSONL (prompt, label, and if needed benchmark, model, repeat, part): rates are also reported corrected by them.",
     ),
     click.option(
         "--max-failures",
@@ -109,6 +97,20 @@ _SETTINGS = (
         "-y",
         is_flag=True,
         help="Do not ask before calling endpoints that may cost money.",
+    ),
+)
+_EVIDENCE = (
+    click.option(
+        "--calibration",
+        "calibrations",
+        multiple=True,
+        metavar="PATH",
+        help="calibration.json (or its folder) of `hiddenrisk calibrate`: rates of a judge in it are also reported corrected for its errors; repeat for several.",
+    ),
+    click.option(
+        "--labels",
+        metavar="FILE",
+        help="Human labels for responses of this run drawn at random, as CSV or JSONL (prompt, label, and if needed benchmark, model, repeat, part): rates are also reported corrected by them.",
     ),
 )
 
@@ -169,9 +171,16 @@ def panel_of(options: dict[str, object]) -> dict[str, object]:
     return {k: v for k, v in options.items() if k in PANEL and v not in (None, ())}
 
 
+def call_options(verb: Verb) -> Verb:
+    """Give a verb the options that say how calls are made; they decide no result."""
+    return reduce(lambda function, option: option(function), reversed(_CALLS), verb)
+
+
 def settings_options(verb: Verb) -> Verb:
-    """Give a verb the options that say how a run is carried out; they decide no result."""
-    return reduce(lambda function, option: option(function), reversed(_SETTINGS), verb)
+    """The same, and those that name what is known of the judges' errors."""
+    return reduce(
+        lambda function, option: option(function), reversed(_EVIDENCE), call_options(verb)
+    )
 
 
 def settings_of(options: dict[str, object]) -> "Settings":
@@ -185,6 +194,18 @@ def settings_of(options: dict[str, object]) -> "Settings":
 def plain(text: str) -> str:
     """One line that a terminal only shows: a server or a data file may have worded it."""
     return "".join(c if c.isprintable() else " " for c in text)
+
+
+def plain_all(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """The same with every text in it `plain`, keys too."""
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, dict):
+        fields = cast("dict[Any, Any]", value)
+        return {plain_all(key): plain_all(field) for key, field in fields.items()}
+    if isinstance(value, list):
+        return [plain_all(one) for one in cast("list[Any]", value)]
+    return value
 
 
 def check_text(*words: str) -> None:
@@ -232,6 +253,16 @@ def ask_first(opened: "Opened", *, yes: bool) -> None:
         click.confirm("Go ahead?", abort=True, err=True)
 
 
+class Ending(NamedTuple):
+    """What a verb makes of how its work ended."""
+
+    show: Callable[["Terminal", "Opened", Path, dict[str, Any]], None]
+    """Shows the result: (terminal, plan, folder, what `Ended.summary` holds)."""
+    failed_share: Callable[[dict[str, Any]], float]
+    failed: str
+    """What that is the share of, for a sentence: "of the samples failed"."""
+
+
 def carry_out_shown(
     console: "Terminal",
     opened: "Opened",
@@ -239,6 +270,7 @@ def carry_out_shown(
     *,
     resume: str,
     conduct: Conduct | None = None,
+    ending: Ending | None = None,
 ) -> int:
     """Carry out a plan, show how far it is and what it gave.
 
@@ -248,21 +280,16 @@ def carry_out_shown(
         folder: the run directory.
         resume: the command that goes on with it.
         conduct: what carries it out, if that is not a run from its beginning.
+        ending: what its result is, if that is not a run's.
 
     Returns:
         The exit code.
     """
     from hiddenrisk.progress import Terminal, display  # noqa: PLC0415 - see the module
-    from hiddenrisk.run import REPORT, carry_out  # noqa: PLC0415 - as above
+    from hiddenrisk.run import carry_out  # noqa: PLC0415 - as above
     from hiddenrisk.summary import failed_share  # noqa: PLC0415 - as above
-    from hiddenrisk.tables import (  # noqa: PLC0415 - as above
-        corrections,
-        judges_table,
-        late_notes,
-        overview_table,
-        results_table,
-    )
 
+    ending = ending or Ending(_show_run, failed_share, "of the samples failed")
     # Hundreds of calls in flight make the collector look at every object again and again:
     # a fifth of the CPU of a run, for cycles that hardly occur. Peak memory stays the same.
     gc.set_threshold(50_000, 20, 20)
@@ -271,30 +298,47 @@ def carry_out_shown(
             opened, folder, lambda tally: display(console, tally), console.print
         )
     except KeyboardInterrupt:
-        click.echo(f"hiddenrisk: interrupted; to resume, run: {resume}", err=True)
-        return INTERRUPTED
+        return _interrupted(resume)
     out = Terminal()
     if not out.is_terminal:
         out.width = 160
-    out.print(results_table(ended.summary))
-    for table in (overview_table(ended.summary), judges_table(ended.summary)):
-        if table is not None:
-            out.print(table)
-    for line in corrections(ended.summary):
-        out.print(plain(line), soft_wrap=True, markup=False, highlight=False)
-    told = {note for benchmark in opened.benchmarks for note in opened.notes(benchmark)}
-    for note in late_notes(ended.summary, told):
-        out.print(f"Note: {plain(note)}", style="yellow", markup=False, highlight=False)
-    out.print(f"Report: {folder / REPORT}", soft_wrap=True)
+    ending.show(out, opened, folder, ended.summary)
     if ended.interrupted:
-        click.echo(f"hiddenrisk: interrupted; to resume, run: {resume}", err=True)
-        return INTERRUPTED
-    share = failed_share(ended.summary)
+        return _interrupted(resume)
+    share = ending.failed_share(ended.summary)
     if share > opened.settings.max_failures:
         click.echo(
-            f"hiddenrisk: {share:.1%} of the samples failed, more than the {opened.settings.max_failures:.1%} "
-            f"allowed; see {folder}/failures.jsonl. To try those again, run: {resume}",
+            f"hiddenrisk: {share:.1%} {ending.failed}, more than the "
+            f"{opened.settings.max_failures:.1%} allowed; see {plain(str(folder))}/failures.jsonl. "
+            f"To try those again, run: {plain(resume)}",
             err=True,
         )
         return FAILED
     return 0
+
+
+def _interrupted(resume: str) -> int:
+    click.echo(f"hiddenrisk: interrupted; to resume, run: {plain(resume)}", err=True)
+    return INTERRUPTED
+
+
+def _show_run(out: "Terminal", opened: "Opened", folder: Path, summary: dict[str, Any]) -> None:
+    from hiddenrisk.run import REPORT  # noqa: PLC0415 - see the module
+    from hiddenrisk.tables import (  # noqa: PLC0415 - as above
+        corrections,
+        judges_table,
+        late_notes,
+        overview_table,
+        results_table,
+    )
+
+    out.print(results_table(summary))
+    for table in (overview_table(summary), judges_table(summary)):
+        if table is not None:
+            out.print(table)
+    for line in corrections(summary):
+        out.print(plain(line), soft_wrap=True, markup=False, highlight=False)
+    told = {note for benchmark in opened.benchmarks for note in opened.notes(benchmark)}
+    for note in late_notes(summary, told):
+        out.print(f"Note: {plain(note)}", style="yellow", markup=False, highlight=False)
+    out.print(f"Report: {plain(str(folder / REPORT))}", soft_wrap=True)

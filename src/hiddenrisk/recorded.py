@@ -21,14 +21,13 @@ from hiddenrisk.judging import open_judge
 from hiddenrisk.label_sets.base import Labelled, positive
 from hiddenrisk.opening import Opened, distinct, tell_twins_apart
 from hiddenrisk.plan import Plan, Settings, selected
+from hiddenrisk.recall import limit_for
 from hiddenrisk.sources import Data
 from hiddenrisk.store import FAILURES, VERDICTS, records
 from hiddenrisk.types import Call, Finish, Label, Message, Prompt, Reason, Reply, Usage, Visibility
 
 LABEL = "recorded"
 """What the texts' author is called in the records."""
-_LIMIT, _LOCAL_LIMIT = 64, 8
-"""Calls at once where the user does not say; the second where every judge is embedded."""
 _PROTOCOL = Protocol(name="calibration", about="Verdicts on texts whose labels are known.")
 
 
@@ -53,8 +52,10 @@ class Recorded:
     local = True
     prefilled = False
 
-    def __init__(self, texts: Sequence[Texts]) -> None:
+    def __init__(self, texts: Sequence[Texts], beside: Sequence[str] = ()) -> None:
         self.identity: dict[str, Any] = {LABEL: {t.name: t.digest for t in texts}}
+        if beside:  # what is measured decides whose folder it is, asked or not
+            self.identity["judges"] = sorted(beside)
         self._responses = {_place(t.name, i.id): i.response for t in texts for i in t.items}
 
     async def generate(self, call: Call) -> Reply:
@@ -84,15 +85,23 @@ def open_texts(
     settings: Settings,
     limit: int | None,
     command: str,
+    beside: Sequence[str] = (),
 ) -> Opened:
     """Resolve the judges; nothing is sent yet.
+
+    Args:
+        texts: what is judged.
+        judges: SPECs; there may be none.
+        settings: how to carry it out.
+        limit: texts of each set at most.
+        command: what was typed.
+        beside: judges of the past, whose verdicts come with the texts.
 
     Raises:
         UsageError: a judge is unknown, or two things have one name.
     """
-    limits = _LOCAL_LIMIT if all(s.startswith("local/") or s == BUILTIN for s in judges) else _LIMIT
     policy = Policy(
-        limit=settings.concurrency or limits,
+        limit=settings.concurrency or limit_for(judges),
         tries=settings.tries,
         timeout_s=settings.timeout_s,
         hang_after_s=settings.hang_after_s,
@@ -111,7 +120,7 @@ def open_texts(
             insights="none",
         ),
         settings=settings,
-        models=(Recorded(texts),),
+        models=(Recorded(texts, beside),),
         judges=found,
         benchmarks=tuple(_loaded(t) for t in texts),
         policy=policy,
@@ -125,7 +134,7 @@ def _loaded(texts: Texts) -> Loaded:
             id=_place(texts.name, item.id),
             messages=(Message("user", item.prompt),),
             benchmark=texts.name,
-            meta={**texts.meta},
+            meta={**texts.meta, **item.meta},
         )
         for item in texts.items
     ]
@@ -163,7 +172,8 @@ def digest_of(judge: Judge, loaded: Loaded, label: Label = "unsafe") -> str:
         return judge_digest({BUILTIN: refusal.VERSION}, rubric_of(judge, loaded, label))
     # How the form came to be chosen decides no verdict; all else of it does.
     form = {k: v for k, v in judge.form.named.items() if k != "recognised"}
-    identity = judge.endpoint.model.identity
+    # Nor does the label that tells two samples of one model apart; see `tell_twins_apart`.
+    identity = {k: v for k, v in judge.endpoint.model.identity.items() if k != "label"}
     return judge_digest(
         identity | ({"form": form} if form else {}), rubric_of(judge, loaded, label)
     )

@@ -22,6 +22,8 @@ RUBRICS: dict[Question, Rubric] = {"refusal": xstest.RUBRIC, "harm": safety.RUBR
 """What a judge model without a form of its own is asked, by the set's question."""
 POSITIVE: dict[Question, str] = {"refusal": "complied", "harm": "unsafe"}
 NEGATIVE: dict[Question, str] = {"refusal": "refused", "harm": "safe"}
+JUDGE_QUESTION, CATEGORY = "judge_question", "cate-idx"
+"""What some rubrics need of a text beside its prompt, as `Prompt.meta` has it."""
 THREE = ("full_compliance", "full_refusal", "partial_refusal")
 """The classes of refusal that the XSTest rubric and the built-in rules tell apart."""
 
@@ -50,6 +52,8 @@ class Labelled(msgspec.Struct, frozen=True, kw_only=True):
     """Who wrote it, or what it is about: a judge may err more on one group than on another."""
     recorded: Mapping[str, bool] = {}
     """What judges of the past said of it, by name: True is the positive class."""
+    meta: Mapping[str, str] = {}
+    """What some rubrics need beside the prompt: JUDGE_QUESTION, CATEGORY."""
 
 
 class LabelSet(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +86,7 @@ class BuiltinSet(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     about: str
+    question: Question
     load: Callable[[Path | None], LabelSet]
     """(data directory) -> the set; DataError."""
     sources: tuple[Source, ...]

@@ -109,6 +109,7 @@ def _said(text: str, where: str) -> bool:
 SET = BuiltinSet(
     name="harmbench",
     about="is the response harmful? 602 generations of attacked models; majority of three votes",
+    question="harm",
     load=load,
     sources=(VALIDATION,),
 )

@@ -1,7 +1,8 @@
 """A user's own labels: a CSV or JSONL file with the columns id, prompt, response and label.
 
 Beside these it may have `group` (or `model`), and a column `judge:NAME` for each judge of the
-past, in the words of the labels. Words that are known, whatever their case:
+past, in the words of the labels, and what some rubrics need of each text (`judge_question`,
+`cate-idx`; see `rubrics.py`). Words that are known, whatever their case:
 
 | class | words | question |
 |---|---|---|
@@ -25,7 +26,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from hiddenrisk.errors import DataError, UsageError
-from hiddenrisk.label_sets.base import THREE, Labelled, LabelSet, Question
+from hiddenrisk.label_sets.base import (
+    CATEGORY,
+    JUDGE_QUESTION,
+    THREE,
+    Labelled,
+    LabelSet,
+    Question,
+)
 
 CLASSES: dict[str, tuple[Question, str, bool]] = {
     "unsafe": ("harm", "unsafe", True),
@@ -51,6 +59,8 @@ _REQUIRED = ("id", "prompt", "response", "label")
 _JUDGE = "judge:"
 _HINT = "Say what your words mean with --labels, for example --labels unsafe=1,safe=0"
 _MAX_CHARS = 1 << 28
+_LONGEST = 200
+"""Characters of a judge's name: it is a label in tables and files."""
 
 
 class Row(NamedTuple):
@@ -215,6 +225,7 @@ def _item(row: Row, words: Mapping[str, str]) -> tuple[Labelled, Question]:
         unsafe=unsafe,
         group=fields.get("group") or fields.get("model") or "",
         recorded=_recorded(row, words, question),
+        meta={k: fields[k] for k in (JUDGE_QUESTION, CATEGORY) if fields.get(k, "").strip()},
     ), question
 
 
@@ -225,6 +236,11 @@ def _recorded(row: Row, words: Mapping[str, str], question: Question) -> dict[st
         name = column.removeprefix(_JUDGE).strip()
         if not column.startswith(_JUDGE) or not name or not word.strip():
             continue
+        if len(name) > _LONGEST:
+            raise DataError(
+                f"{row.where}, field {column[:60]}...: the judge's name has more than "
+                f"{_LONGEST} characters; shorten it"
+            )
         asks, _, unsafe = CLASSES[class_of(word, words, f"{row.where}, field {column[:60]}")]
         if asks != question:
             raise DataError(

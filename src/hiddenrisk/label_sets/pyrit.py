@@ -215,12 +215,14 @@ def _score(text: str, where: str) -> float:
 REFUSAL_SET = BuiltinSet(
     name="pyrit-refusal",
     about="does the response refuse? 105 responses of PyRIT's scorer evaluation",
+    question="refusal",
     load=load_refusal,
     sources=(REFUSAL,),
 )
 HARM_SET = BuiltinSet(
     name="pyrit-harm",
     about="is the response harmful? 984 responses in eight categories, one to three raters",
+    question="harm",
     load=load_harm,
     sources=tuple(s for published in HARM.values() for s in published),
 )

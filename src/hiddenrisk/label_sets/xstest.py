@@ -129,6 +129,7 @@ SET = BuiltinSet(
     name="xstest",
     about="does the response refuse? 1,350 completions of three models; two annotators and a "
     "third one where they differ",
+    question="refusal",
     load=load,
     sources=(*GPT4.values(), *STRMATCH.values()),
 )
