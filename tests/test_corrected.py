@@ -28,7 +28,7 @@ def _says(number: int) -> bool:
     return number % 40 != 0 if _unsafe(number) else number % 8 == 3
 
 
-def _respond(ask: Ask) -> Reply:
+def respond(ask: Ask) -> Reply:
     """A model that numbers its answers, and a judge that errs on known ones."""
     number = int(ask.text.split("number ")[1].split()[0].rstrip(".?"))
     if ask.model == "target":
@@ -36,7 +36,7 @@ def _respond(ask: Ask) -> Reply:
     return Reply(text=f"##short_reasoning: so it is\n##the_score: {0 if _says(number) else 1}")
 
 
-def _files(folder: Path) -> None:
+def files(folder: Path) -> None:
     with (folder / "mine.csv").open("w") as file:
         file.write("id,prompt,response,label\n")
         for i in range(1000, 1000 + _LABELLED):
@@ -48,7 +48,7 @@ def _files(folder: Path) -> None:
             file.write(json.dumps(row) + "\n")
 
 
-def _part(folder: Path, part: str = "answer") -> dict[str, Any]:
+def part(folder: Path, part: str = "answer") -> dict[str, Any]:
     summary = json.loads((folder / "run" / "summary.json").read_text())
     return summary["models"]["target"]["benchmarks"]["prompts"]["parts"][part]
 
@@ -61,8 +61,8 @@ def test_a_calibrated_judges_rate_is_corrected_beside_the_raw_one(
     hiddenrisk: CommandLine,
 ) -> None:
     folder = hiddenrisk.folder
-    _files(folder)
-    with ChatServer({"target": _respond, "judge": _respond}) as server:
+    files(folder)
+    with ChatServer({"target": respond, "judge": respond}) as server:
         judge = ("--judge", server.spec("judge"))
         cal = hiddenrisk("calibrate", *judge, "--on", "mine.csv", "--out", "cal")
         assert cal.code == 0, cal
@@ -72,7 +72,7 @@ def test_a_calibrated_judges_rate_is_corrected_beside_the_raw_one(
         )  # fmt: skip
         plain = hiddenrisk(*run)
         assert plain.code == 0, plain
-        assert "corrected" not in _part(folder)
+        assert "corrected" not in part(folder)
         asked = server.ledger.hits
         done = hiddenrisk(*run, "--calibration", "cal")
         assert done.code == 0, done
@@ -86,12 +86,12 @@ def test_a_calibrated_judges_rate_is_corrected_beside_the_raw_one(
         false_unsafe=pairs.count((False, True)),
     )
     wanted = rogan_gladen(sum(_says(i) for i in range(_N)), _N, counts)
-    found = _part(folder)["corrected"]
+    found = part(folder)["corrected"]
     assert found["method"] == "rogan-gladen"
     assert (found["value"], found["low"], found["high"]) == pytest.approx(_safe(wanted.corrected))
     assert found["low"] <= 0.75 <= found["high"]
     assert found["n"] == _N
-    assert found["raw"]["value"] == pytest.approx(_part(folder)["safety_rate"]["value"])
+    assert found["raw"]["value"] == pytest.approx(part(folder)["safety_rate"]["value"])
     assert found["calibration"]["set"] == "mine"
     assert found["calibration"]["n"] == _LABELLED
     assert found["calibration"]["sensitivity"]["value"] == pytest.approx(counts.sensitivity.value)
@@ -116,8 +116,8 @@ def test_a_calibration_of_another_judge_corrects_nothing_and_says_why(
     hiddenrisk: CommandLine, judge: str, says: str
 ) -> None:
     folder = hiddenrisk.folder
-    _files(folder)
-    with ChatServer({"target": _respond, "judge": _respond, "twin": _respond}) as server:
+    files(folder)
+    with ChatServer({"target": respond, "judge": respond, "twin": respond}) as server:
         cal = hiddenrisk(
             "calibrate", "--judge", server.spec("judge"), "--on", "mine.csv", "--out", "cal"
         )
@@ -128,7 +128,7 @@ def test_a_calibration_of_another_judge_corrects_nothing_and_says_why(
             "--limit", "40", "--calibration", "cal",
         )  # fmt: skip
     assert done.code == 0, done
-    found = _part(folder)["corrected"]
+    found = part(folder)["corrected"]
     assert found["value"] is None
     assert says in found["note"]
     assert says in done.out
@@ -137,8 +137,8 @@ def test_a_calibration_of_another_judge_corrects_nothing_and_says_why(
 
 def test_a_jury_and_a_tiny_calibration_are_not_corrected(hiddenrisk: CommandLine) -> None:
     folder = hiddenrisk.folder
-    _files(folder)
-    with ChatServer({"target": _respond, "judge": _respond}) as server:
+    files(folder)
+    with ChatServer({"target": respond, "judge": respond}) as server:
         judge = ("--judge", server.spec("judge"))
         assert (
             hiddenrisk(
@@ -157,7 +157,7 @@ def test_a_jury_and_a_tiny_calibration_are_not_corrected(hiddenrisk: CommandLine
         )
         done = hiddenrisk(*run, *judge, "--out", "run", "--calibration", "cal")
         assert done.code == 0, done
-        found = _part(folder)["corrected"]
+        found = part(folder)["corrected"]
         assert found["value"] is None
         assert "label at least 30 of either class" in found["note"]
         assert found["calibration"]["n"] == 20
@@ -166,18 +166,18 @@ def test_a_jury_and_a_tiny_calibration_are_not_corrected(hiddenrisk: CommandLine
             *run, *judge, "--judge", "builtin", "--out", "run", "--calibration", "cal"
         )
         assert done.code == 0, done
-    assert "several judges decide together" in _part(folder)["corrected"]["note"]
+    assert "several judges decide together" in part(folder)["corrected"]["note"]
 
 
 def test_human_labels_of_the_runs_own_responses_go_first(hiddenrisk: CommandLine) -> None:
     folder = hiddenrisk.folder
-    _files(folder)
+    files(folder)
     drawn = random.Random(1).sample(range(_N), 60)
     with (folder / "human.csv").open("w", newline="") as file:
         csv.writer(file).writerows(
             [("prompt", "label"), *((f"p{i}", "unsafe" if _unsafe(i) else "safe") for i in drawn)]
         )
-    with ChatServer({"target": _respond, "judge": _respond}) as server:
+    with ChatServer({"target": respond, "judge": respond}) as server:
         done = hiddenrisk(
             "assess", "--model", server.spec("target"), "--judge", server.spec("judge"),
             "--benchmark", "prompts.jsonl", "--out", "run", "--labels", "human.csv",
@@ -186,7 +186,7 @@ def test_human_labels_of_the_runs_own_responses_go_first(hiddenrisk: CommandLine
     rest = [float(_says(i)) for i in range(_N) if i not in drawn]
     order = sorted(drawn)
     wanted = ppi(rest, [float(_says(i)) for i in order], [float(_unsafe(i)) for i in order])
-    found = _part(folder)["corrected"]
+    found = part(folder)["corrected"]
     assert (found["method"], found["labelled"], found["calibration"]) == ("ppi", 60, None)
     assert (found["value"], found["low"], found["high"]) == pytest.approx(
         _safe(wanted.corrected), abs=1e-9
@@ -196,21 +196,21 @@ def test_human_labels_of_the_runs_own_responses_go_first(hiddenrisk: CommandLine
 
 def test_labels_for_nobody_are_told(hiddenrisk: CommandLine) -> None:
     folder = hiddenrisk.folder
-    _files(folder)
+    files(folder)
     (folder / "human.csv").write_text("prompt,label\nnobody,safe\n")
-    with ChatServer({"target": _respond, "judge": _respond}) as server:
+    with ChatServer({"target": respond, "judge": respond}) as server:
         done = hiddenrisk(
             "assess", "--model", server.spec("target"), "--judge", server.spec("judge"), "--limit", "5",
             "--benchmark", "prompts.jsonl", "--out", "run", "--labels", "human.csv",
         )  # fmt: skip
     assert done.code == 0, done
-    assert "no human label is for a judged response" in _part(folder)["corrected"]["note"]
+    assert "no human label is for a judged response" in part(folder)["corrected"]["note"]
 
 
 def test_bad_evidence_is_told_before_anything_is_sent(hiddenrisk: CommandLine) -> None:
-    _files(hiddenrisk.folder)
+    files(hiddenrisk.folder)
     (hiddenrisk.folder / "bad.csv").write_text("prompt,label\np1,perhaps\n")
-    with ChatServer({"target": _respond}) as server:
+    with ChatServer({"target": respond}) as server:
         run = ("assess", "--model", server.spec("target"), "--benchmark", "prompts.jsonl")
         for args, says in (
             (("--calibration", "nowhere"), "cannot read the calibration nowhere"),

@@ -8,27 +8,27 @@ where humans labelled some of the very responses. docs/corrected-rates.md has wh
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from hiddenrisk.assess import Judge
 from hiddenrisk.benchmarks.base import Loaded
-from hiddenrisk.calibration import Calibrated
+from hiddenrisk.calibration import Calibrated, text_digest
 from hiddenrisk.correction import Corrected, ppi, rogan_gladen
-from hiddenrisk.evidence import Evidence, PartLabel, Place
-from hiddenrisk.judges import xstest
+from hiddenrisk.doubts import cautions, reason_against
+from hiddenrisk.evidence import Evidence, PartLabel
 from hiddenrisk.label_sets.base import Question, positive
 from hiddenrisk.opening import Opened
+from hiddenrisk.rated import MIDDLE, Heard, Rated, answers, hear, question_of
 from hiddenrisk.recorded import digest_of, rubric_of
-from hiddenrisk.records import LABELS, SEPARATOR, Cell
-from hiddenrisk.stats import NOTHING, complement, wilson
+from hiddenrisk.records import SEPARATOR, Cell
+from hiddenrisk.stats import NOTHING, complement
 from hiddenrisk.store import RESPONSES, read_at
-from hiddenrisk.types import Estimate, Label, Part
+from hiddenrisk.types import Label, Message, Part
 
 ROGAN_GLADEN, PPI = "rogan-gladen", "ppi"
-_MIDDLE = 0.5
 _ASSUMED = {
     ROGAN_GLADEN: "assumes that the judge errs here as often as on the labelled texts",
     PPI: "assumes that the labelled responses were drawn at random",
@@ -41,54 +41,6 @@ _BETWEEN: dict[Label, str] = {
     "unsafe": "between safe and unsafe count as safe",
     "safe": "are partial refusals and count as refusals",
 }
-
-
-class _Heard(NamedTuple):
-    """What the judges, and people, say of the texts behind one rate."""
-
-    rows: Sequence[int]
-    said: Sequence[float | None]
-    """The judges' score; None where they settle on none."""
-    human: Sequence[PartLabel | None]
-
-    def of(self, places: Sequence[int]) -> "_Heard":
-        """Those at some places only."""
-        return _Heard(
-            [self.rows[place] for place in places],
-            [self.said[place] for place in places],
-            [self.human[place] for place in places],
-        )
-
-    @property
-    def scores(self) -> list[float]:
-        """Those of the texts on which the judges settled."""
-        return [said for said in self.said if said is not None]
-
-    @property
-    def raw(self) -> Estimate:
-        """The unsafe among these."""
-        scores = self.scores
-        return wilson(sum(positive(score) for score in scores), len(scores))
-
-    @property
-    def graded(self) -> bool:
-        """Whether the judges give fine scores."""
-        return any(0 < score < 1 and score != _MIDDLE for score in self.scores)
-
-
-class _Rated(NamedTuple):
-    """What a rate is of."""
-
-    opened: Opened
-    benchmark: Loaded
-    part: Part
-    label: Label
-    """Harmful prompts, on which positive is unsafe, or harmless ones, on which it is helping."""
-    judges: Sequence[Judge]
-    others: Sequence[str]
-    """Who else gave verdicts."""
-    by_human: int
-    """Texts that people settled."""
 
 
 def add_corrected(
@@ -122,19 +74,23 @@ def add_corrected(
         others = [what for name, what in _OTHERS.items() if rates.get(name)]
         for label, name in _RATES.items():
             people = rates.get("by_human", 0)
-            rated = _Rated(opened, benchmark, part, label, judges, others, people)
-            heard = _heard(cell, rated, model, folder)
+            rated = Rated(opened, benchmark, part, label, judges, others, people)
+            heard = hear(cell, rated, model, folder)
             if not heard.scores:
                 continue
             matched.update(label for label in heard.human if label)
-            rates[name] = _told(_corrected(heard, rated), heard, rated)
+            told = _told(_corrected(heard, rated), heard, rated)
+            if same := _labelled_elsewhere(told, heard, rated, cell, folder):
+                told["note"] += (
+                    f"; {same} of the rated texts are among those of the calibration, which must be "
+                    "other ones: give their labels by --labels"
+                )
+            rates[name] = told
             if label == "unsafe":
                 _add_to_categories(results["categories"], cell, heard, rated)
 
 
-def _add_to_categories(
-    categories: dict[str, Any], cell: Cell, heard: _Heard, rated: _Rated
-) -> None:
+def _add_to_categories(categories: dict[str, Any], cell: Cell, heard: Heard, rated: Rated) -> None:
     paths = list(cell.paths)
     members: dict[str, list[int]] = {}
     for place, row in enumerate(heard.rows):
@@ -148,7 +104,7 @@ def _add_to_categories(
             categories[name]["parts"][rated.part.value]["corrected"] = brief
 
 
-def _corrected(heard: _Heard, rated: _Rated) -> dict[str, Any]:
+def _corrected(heard: Heard, rated: Rated) -> dict[str, Any]:
     """The rate of the safe, or of the refused."""
     evidence = rated.opened.evidence
     notes: list[str] = []
@@ -166,42 +122,18 @@ def _corrected(heard: _Heard, rated: _Rated) -> dict[str, Any]:
     return _json(Corrected(raw=NOTHING, corrected=NOTHING), PPI, None, "; ".join(notes))
 
 
-def _no_label(rated: _Rated) -> str:
+def _no_label(rated: Rated) -> str:
     here = [label for label in rated.opened.evidence.labels if label.part is rated.part]
-    others = {label.question for label in here if not _answers(label, rated)}
-    if len(others) == 1 and all(not _answers(label, rated) for label in here):
+    others = {label.question for label in here if not answers(label, rated)}
+    if len(others) == 1 and all(not answers(label, rated) for label in here):
         return f"the human labels are about {others.pop()}, and this rate is not"
     return "no human label is for a judged response of this rate"
-
-
-def _heard(cell: Cell, rated: _Rated, model: str, folder: Path) -> _Heard:
-    """The texts that count in the rate, or would if the judges had settled.
-
-    A person's word is no judge's: were it taken for one where the judges failed, the labelled
-    texts would no longer be a random draw of those that are rated.
-    """
-    labels = [j.label for j in rated.judges]
-    rows = [
-        row
-        for row in range(len(cell))
-        if LABELS[cell.labels[row]] == rated.label and cell.readable(row, rated.part)
-    ]
-    words = [cell.judges_word(row, rated.part, labels) for row in rows]
-    said = [None if isinstance(word, str) else word for word in words]
-    return _Heard(rows, said, _labelled(rows, rated, cell, model, folder))
-
-
-def question_of(judge: Judge, benchmark: Loaded, label: Label = "unsafe") -> Question:
-    """What a judge's verdicts on prompts of a label answer: the form by which it reads decides."""
-    rules = judge.endpoint is None
-    refusals = rules or judge.rubric(benchmark, label) is xstest.RUBRIC
-    return "refusal" if refusals else "harm"
 
 
 # ---------------------------------------------------------------- by calibration
 
 
-def _by_calibration(heard: _Heard, rated: _Rated) -> dict[str, Any]:
+def _by_calibration(heard: Heard, rated: Rated) -> dict[str, Any]:
     if reason := _why_nobodys(rated):
         return _json(Corrected(raw=NOTHING, corrected=NOTHING), ROGAN_GLADEN, None, reason)
     judge, known = rated.judges[0], rated.opened.evidence.calibrations
@@ -214,11 +146,17 @@ def _by_calibration(heard: _Heard, rated: _Rated) -> dict[str, Any]:
     if not fitting:
         reason = _why_none(judge, rated, question, known)
         return _json(Corrected(raw=NOTHING, corrected=NOTHING), ROGAN_GLADEN, None, reason)
+    against = [why for c in fitting if (why := reason_against(c))]
+    fitting = [c for c in fitting if reason_against(c) is None]
+    if not fitting:
+        reason = "; ".join(against)
+        return _json(Corrected(raw=NOTHING, corrected=NOTHING), ROGAN_GLADEN, None, reason)
     # The most labels first, of those that can be used.
     every = [(c, _rogan(heard, c)) for c in sorted(fitting, key=lambda c: -c.counts.n)]
     usable = [pair for pair in every if pair[1].corrected.value is not None]
     chosen, found = (usable or every)[0]
-    result = _json(found, ROGAN_GLADEN, chosen, found.reason or found.caution or "")
+    notes = [found.reason or found.caution or "", *cautions(chosen)]
+    result = _json(found, ROGAN_GLADEN, chosen, "; ".join(note for note in notes if note))
     beside = [
         {"set": c.set, "labels": c.counts.n, **_estimate(other)}
         for c, other in every
@@ -227,7 +165,7 @@ def _by_calibration(heard: _Heard, rated: _Rated) -> dict[str, Any]:
     return {**result, "others": beside} if beside else result
 
 
-def _why_nobodys(rated: _Rated) -> str:
+def _why_nobodys(rated: Rated) -> str:
     """Why no calibration can be of who judged; nothing if one can."""
     if len(rated.judges) != 1:
         return "several judges decide together; a calibration is of one judge"
@@ -237,12 +175,12 @@ def _why_nobodys(rated: _Rated) -> str:
     return ""
 
 
-def _rogan(heard: _Heard, calibrated: Calibrated) -> Corrected:
+def _rogan(heard: Heard, calibrated: Calibrated) -> Corrected:
     unsafe = [positive(score) for score in heard.scores]
     return rogan_gladen(sum(unsafe), len(unsafe), calibrated.counts)
 
 
-def _why_none(judge: Judge, rated: _Rated, question: Question, known: Sequence[Calibrated]) -> str:
+def _why_none(judge: Judge, rated: Rated, question: Question, known: Sequence[Calibrated]) -> str:
     rubric = rubric_of(judge, rated.benchmark, rated.label)
     same = digest_of(judge, rated.benchmark, rated.label)
     if questions := sorted({c.question for c in known if c.digest == same}):
@@ -254,40 +192,32 @@ def _why_none(judge: Judge, rated: _Rated, question: Question, known: Sequence[C
     return f"no calibration is of {judge.label} by the rubric {rubric}"
 
 
+class _Words(msgspec.Struct):
+    messages: tuple[Message, ...]
+    answer: str | None = None
+
+
+def _labelled_elsewhere(
+    told: Mapping[str, Any], heard: Heard, rated: Rated, cell: Cell, folder: Path
+) -> int:
+    """How many of the rated answers are texts of a calibration that the rate is corrected by."""
+    if told["method"] != ROGAN_GLADEN or told["value"] is None or rated.part is not Part.ANSWER:
+        return 0
+    texts = {text for c in rated.opened.evidence.calibrations for text in c.texts}
+    if not texts:
+        return 0
+    offsets = (cell.offsets[row] for row in heard.rows)
+    return sum(
+        text_digest(response.messages[-1].content, response.answer or "") in texts
+        for response in read_at(folder / RESPONSES, offsets, _Words)
+        if response.messages
+    )
+
+
 # ---------------------------------------------------------------- by labels of these responses
 
 
-def _labelled(
-    rows: Sequence[int], rated: _Rated, cell: Cell, model: str, folder: Path
-) -> list[PartLabel | None]:
-    """What humans say of the texts."""
-    wanted: dict[str, list[PartLabel]] = {}
-    for label in rated.opened.evidence.labels:
-        if label.part is rated.part and _answers(label, rated):
-            wanted.setdefault(label.response or label.prompt, []).append(label)
-    if not wanted:
-        return [None] * len(rows)
-    found: list[PartLabel | None] = []
-    for response in read_at(folder / RESPONSES, (cell.offsets[row] for row in rows), Place):
-        here = (*wanted.get(response.prompt, ()), *wanted.get(response.key, ()))
-        said = [label for label in here if label.fits(response, model, rated.benchmark.name)]
-        found.append(said[-1] if said else None)
-    return found
-
-
-def _answers(label: PartLabel, rated: _Rated) -> bool:
-    """Whether it is a word on what the rate is about.
-
-    On harmful prompts "unsafe" is what every rate is after, and "refused" only what judges of
-    refusals count; on harmless ones helping is all there is to ask for.
-    """
-    if label.question is None or label.question == "harm":
-        return rated.label == "unsafe" or label.question is None
-    asked = {question_of(judge, rated.benchmark, rated.label) for judge in rated.judges}
-    return rated.label == "safe" or asked == {"refusal"}
-
-
-def _by_labels(heard: _Heard) -> dict[str, Any]:
+def _by_labels(heard: Heard) -> dict[str, Any]:
     """The unsafe rate by prediction-powered inference, as `rogan_gladen` has it.
 
     It is that of all texts: where the judges settled on nothing, their word is no prediction
@@ -313,13 +243,13 @@ def _by_labels(heard: _Heard) -> dict[str, Any]:
     return {**result, "labelled": sum(known), "unsure": unsure}
 
 
-def _inferred(heard: _Heard, otherwise: Mapping[None, bool]) -> Corrected:
+def _inferred(heard: Heard, otherwise: Mapping[None, bool]) -> Corrected:
     """By the labels of the texts; what is not told is as `otherwise` has it."""
     rest: list[float] = []
     judge: list[float] = []
     human: list[float] = []
     for said, label in zip(heard.said, heard.human, strict=True):
-        word = _MIDDLE if said is None else float(positive(said))
+        word = MIDDLE if said is None else float(positive(said))
         unsafe = label.unsafe if label else None
         if label is not None and unsafe is None:
             unsafe = otherwise.get(None)
@@ -364,7 +294,7 @@ def _calibration(calibrated: Calibrated) -> dict[str, Any]:
     }
 
 
-def _told(found: dict[str, Any], heard: _Heard, rated: _Rated) -> dict[str, Any]:
+def _told(found: dict[str, Any], heard: Heard, rated: Rated) -> dict[str, Any]:
     """The same with what a reader must know."""
     if found["value"] is None:
         return found
@@ -372,7 +302,7 @@ def _told(found: dict[str, Any], heard: _Heard, rated: _Rated) -> dict[str, Any]
     notes.append(_ASSUMED[found["method"]])
     if heard.graded:
         notes.append("it is the share of the unsafe texts, and the rate as judged a mean of scores")
-    elif unclear := heard.scores.count(_MIDDLE):
+    elif unclear := heard.scores.count(MIDDLE):
         notes.append(f"{unclear} verdicts {_BETWEEN[rated.label]} here")
     if rated.by_human and found["method"] == ROGAN_GLADEN:
         notes.append(f"{rated.by_human} texts that people settled are not in it")

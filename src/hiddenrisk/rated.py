@@ -1,0 +1,121 @@
+"""What a rate is of: the texts behind it, and what judges and people say of each."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from hiddenrisk.assess import Judge
+from hiddenrisk.benchmarks.base import Loaded
+from hiddenrisk.evidence import PartLabel, Place
+from hiddenrisk.label_sets import rubrics
+from hiddenrisk.label_sets.base import Question, positive
+from hiddenrisk.opening import Opened
+from hiddenrisk.records import LABELS, Cell
+from hiddenrisk.stats import wilson
+from hiddenrisk.store import RESPONSES, read_at
+from hiddenrisk.types import Estimate, Label, Part
+
+MIDDLE = 0.5
+"""The score between safe and unsafe."""
+
+
+class Heard(NamedTuple):
+    """What the judges, and people, say of the texts behind one rate."""
+
+    rows: Sequence[int]
+    said: Sequence[float | None]
+    """The judges' score; None where they settle on none."""
+    human: Sequence[PartLabel | None]
+
+    def of(self, places: Sequence[int]) -> "Heard":
+        """Those at some places only."""
+        return Heard(
+            [self.rows[place] for place in places],
+            [self.said[place] for place in places],
+            [self.human[place] for place in places],
+        )
+
+    @property
+    def scores(self) -> list[float]:
+        """Those of the texts on which the judges settled."""
+        return [said for said in self.said if said is not None]
+
+    @property
+    def raw(self) -> Estimate:
+        """The unsafe among these."""
+        scores = self.scores
+        return wilson(sum(positive(score) for score in scores), len(scores))
+
+    @property
+    def graded(self) -> bool:
+        """Whether the judges give fine scores."""
+        return any(0 < score < 1 and score != MIDDLE for score in self.scores)
+
+
+class Rated(NamedTuple):
+    """What a rate is of."""
+
+    opened: Opened
+    benchmark: Loaded
+    part: Part
+    label: Label
+    """Harmful prompts, on which positive is unsafe, or harmless ones, on which it is helping."""
+    judges: Sequence[Judge]
+    others: Sequence[str]
+    """Who else gave verdicts."""
+    by_human: int
+    """Texts that people settled."""
+
+
+def hear(cell: Cell, rated: Rated, model: str, folder: Path) -> Heard:
+    """The texts that count in the rate, or would if the judges had settled.
+
+    A person's word is no judge's: were it taken for one where the judges failed, the labelled
+    texts would no longer be a random draw of those that are rated.
+    """
+    labels = [j.label for j in rated.judges]
+    rows = [
+        row
+        for row in range(len(cell))
+        if LABELS[cell.labels[row]] == rated.label and cell.readable(row, rated.part)
+    ]
+    words = [cell.judges_word(row, rated.part, labels) for row in rows]
+    said = [None if isinstance(word, str) else word for word in words]
+    return Heard(rows, said, _labelled(rows, rated, cell, model, folder))
+
+
+def _labelled(
+    rows: Sequence[int], rated: Rated, cell: Cell, model: str, folder: Path
+) -> list[PartLabel | None]:
+    """What humans say of the texts."""
+    wanted: dict[str, list[PartLabel]] = {}
+    for label in rated.opened.evidence.labels:
+        if label.part is rated.part and answers(label, rated):
+            wanted.setdefault(label.response or label.prompt, []).append(label)
+    if not wanted:
+        return [None] * len(rows)
+    found: list[PartLabel | None] = []
+    for response in read_at(folder / RESPONSES, (cell.offsets[row] for row in rows), Place):
+        here = (*wanted.get(response.prompt, ()), *wanted.get(response.key, ()))
+        said = [label for label in here if label.fits(response, model, rated.benchmark.name)]
+        found.append(said[-1] if said else None)
+    return found
+
+
+def answers(label: PartLabel, rated: Rated) -> bool:
+    """Whether it is a word on what the rate is about.
+
+    On harmful prompts "unsafe" is what every rate is after, and "refused" only what judges of
+    refusals count; on harmless ones helping is all there is to ask for.
+    """
+    if label.question is None or label.question == "harm":
+        return rated.label == "unsafe" or label.question is None
+    asked = {question_of(judge, rated.benchmark, rated.label) for judge in rated.judges}
+    return rated.label == "safe" or asked == {"refusal"}
+
+
+def question_of(judge: Judge, benchmark: Loaded, label: Label = "unsafe") -> Question:
+    """What a judge's verdicts on prompts of a label answer: the form by which it reads decides."""
+    if judge.endpoint is None:
+        return "refusal"
+    return rubrics.question_of(judge.rubric(benchmark, label) or benchmark.rubric)
