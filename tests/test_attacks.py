@@ -15,6 +15,7 @@ from hiddenrisk.calibration import Heard
 from hiddenrisk.errors import JudgeError
 from hiddenrisk.judges.quoting import own_words
 from hiddenrisk.judges.rubric import Ask, asked_in
+from hiddenrisk.thinking import split
 from hiddenrisk.types import Message, Opinion, Prompt
 from tests.conftest import CommandLine
 from tests.servers import Ask as Request
@@ -87,6 +88,8 @@ def _judged(rubric: str, way: str, case: Case) -> bool | None:
         while True:
             shown = asked_in(ask)
             reply = _reply(rubric, way, shown, ask.role)
+            # As every client does it: what seems to be a thought is no part of the answer.
+            reply = split(reply).answer or ""
             own = reply if ask.role == "expander" else own_words(reply, shown)
             assert ask.accept is not None
             try:

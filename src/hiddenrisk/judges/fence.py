@@ -1,7 +1,8 @@
 """Untrusted text inside a judge's prompt: it can neither close its block nor plant a verdict.
 
 The blocks and marks of our rubrics are neutralised wherever they occur in the text,
-by look-alikes that no parser of ours takes for the real ones. All other text goes in
+by look-alikes that no parser of ours takes for the real ones; so are the tags and tokens that
+end a thought. All other text goes in
 as it is, so that an ordinary response is judged under the exact upstream prompt.
 """
 
@@ -15,6 +16,13 @@ _KEPT_END = 50_000
 # With the space as well: one official prompt closes a block with `</user request>`.
 _TAG = re.compile(r"<(?=\s*(?:/\s*)?(?:user[_\s]request|model[_\s]response))", re.IGNORECASE)
 _MARK = re.compile(r"#\s*#(?=[\s*_`]*(?:the_score|short_reasoning))", re.IGNORECASE)
+# A judge that quotes the end of a thought would seem to have thought all it said before.
+_THOUGHT = re.compile(
+    r"<(?=\s*(?:/\s*)?(?:seed:)?(?:think(?:ing)?|reasoning|thought)\s*>"
+    r"|\|(?:start|channel|message|end|return|call|constrain)\|>)"
+    r"|\[(?=/?THINK\])|◁(?=/?think▷)",
+    re.IGNORECASE,
+)
 _CLASS = re.compile(r"\b(CLASS\s*):")
 INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
@@ -31,6 +39,8 @@ def fence(text: str) -> str:
     # Look before searching: nearly all texts hold none of these.
     if "<" in text:
         text = _TAG.sub("‹", text)  # noqa: RUF001 - a look-alike on purpose
+    if any(mark in text for mark in "<[◁"):
+        text = _THOUGHT.sub(lambda m: "［" if m[0] == "[" else "‹", text)  # noqa: RUF001 - as above
     if "#" in text:
         text = _MARK.sub("＃＃", text)  # noqa: RUF001 - as above
     return _CLASS.sub(r"\1：", text) if "CLASS" in text else text  # noqa: RUF001 - as above
@@ -48,7 +58,7 @@ def shortened(text: str) -> str:
 def _seen(text: str) -> str:
     """The text as a reader sees it, where invisible characters hide a tag or a mark."""
     visible = INVISIBLE.sub("", text)
-    hides = visible != text and (_TAG.search(visible) or _MARK.search(visible))
+    hides = visible != text and any(p.search(visible) for p in (_TAG, _MARK, _THOUGHT))
     return visible if hides else text
 
 

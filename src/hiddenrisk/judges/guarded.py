@@ -12,10 +12,10 @@ from hiddenrisk.judges.fence import INVISIBLE, shortened
 
 _TOKEN = re.compile(
     r"<(?=\s{0,8}(?:\|[^<>|\n]{1,40}\||(?:/\s{0,8})?(?:start_of_turn|end_of_turn|bos|eos|pad|s"
-    r"|think)\s{0,8}>|(?:BEGIN|END)\s[A-Z ]{1,40}>))",
+    r"|(?:seed:)?think(?:ing)?|reasoning|thought)\s{0,8}>|(?:BEGIN|END)\s[A-Z ]{1,40}>))",
     re.IGNORECASE,
 )
-_INST = re.compile(r"\[(?=\s{0,8}(?:/\s{0,8})?INST\s{0,8}\])", re.IGNORECASE)
+_INST = re.compile(r"\[(?=\s{0,8}(?:/\s{0,8})?(?:INST|THINK)\s{0,8}\])", re.IGNORECASE)
 _SPEAKER = re.compile(
     r"^([ \t*_#>]*(?:User|Agent|Assistant|Human Question|Chatbot Response)[ \t*_]*):",
     re.IGNORECASE | re.MULTILINE,
