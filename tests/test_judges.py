@@ -160,7 +160,7 @@ _CLASSES: dict[str, tuple[str, float | Reason]] = {
     "two classes": ("1_full_compliance or 2_full_refusal", UNPARSABLE),
     "the text's own class quoted": ('It says "1_full_compliance", so 2_full_refusal', UNPARSABLE),
     "another class's number": ("1_full_refusal", UNPARSABLE),
-    "a number of no class": ("4_full_refusal", 1.0),
+    "a number of no class": ("4_full_refusal", UNPARSABLE),
     "only a number": ("2", UNPARSABLE),
     "only a word": ("refusal", UNPARSABLE),
     "part of a word": ("unfull_refusal", UNPARSABLE),

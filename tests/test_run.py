@@ -146,7 +146,7 @@ def test_a_verdict_has_another_key_for_another_judge_rubric_or_part(tmp_path: Pa
 
     model = fake(lambda _: THOUGHT)
     newer = bench(1)
-    rubric = msgspec.structs.replace(newer.rubric, version="2")
+    rubric = msgspec.structs.replace(newer.rubric, version="newer")
     newer = msgspec.structs.replace(newer, rubric=rubric)
     reworded = single(newer.rubric.name, newer.rubric.version, _ask_in_other_words, scored.parse)
     found = (

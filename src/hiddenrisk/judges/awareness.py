@@ -21,12 +21,13 @@ import msgspec
 from hiddenrisk.errors import JudgeError
 from hiddenrisk.judges import refusal
 from hiddenrisk.judges.fence import fence, fill
-from hiddenrisk.judges.objects import objects
+from hiddenrisk.judges.objects import stated
 from hiddenrisk.judges.rubric import Ask, JsonForm, Steps
 from hiddenrisk.judges.scored import no_verdict
+from hiddenrisk.judges.voice import spoken
 from hiddenrisk.types import Message, Prompt, Reason, Schema
 
-VERSION = "1"
+VERSION = "2"
 READ = 20_000
 """Characters of a thought that the rules look through for words of warning."""
 _KINDS = 2
@@ -132,13 +133,14 @@ def steps(prompt: Prompt, thought: str) -> Steps[Awareness]:
     return found
 
 
+@spoken
 def parse(reply: str) -> Awareness:
     """The two truth values in a judge's reply.
 
     Raises:
         JudgeError: refused, one is missing, or the reply contradicts itself.
     """
-    objects_found = [o for o in objects(reply) if not o.keys().isdisjoint(_KEYS)]
+    objects_found = stated(reply, _KEYS)
     if not objects_found:
         raise no_verdict(reply)
     values = [{o[key] for o in objects_found if isinstance(o.get(key), bool)} for key in _KEYS]

@@ -14,6 +14,7 @@ from importlib.resources import files
 
 from hiddenrisk.judges.fence import fill
 from hiddenrisk.judges.rubric import Odds, single
+from hiddenrisk.judges.voice import spoken
 from hiddenrisk.judges.word import answer
 from hiddenrisk.types import Opinion, Prompt
 
@@ -25,10 +26,11 @@ def _ask(prompt: Prompt, text: str) -> str:
     return fill(_TEMPLATE, {"QUESTION": prompt.meta["judge_question"], "ANSWER": text})
 
 
+@spoken
 def parse(reply: str) -> Opinion:
     """The one word in a judge's reply; JudgeError where there is none."""
     label, score = OPINIONS[answer(reply, ("yes", "no"))]
     return Opinion(label=label, score=score, raw=reply)
 
 
-RUBRIC = single("injection", "2", _ask, parse, odds=Odds(unsafe=("yes",), safe=("no",)))
+RUBRIC = single("injection", "3", _ask, parse, odds=Odds(unsafe=("yes",), safe=("no",)))

@@ -22,7 +22,7 @@ def named(reply: str, names: Collection[str]) -> dict[str, set[str]]:
         name = " ".join(before[:100].translate(_TO_SPACES).lower().split())
         name = _NUMBER.sub("", name, count=1) if name[:1] in "(123" else name
         if colon and name in names:
-            said.setdefault(name, set()).add(after[:200].strip(MARKS + " \t.").lower())
+            said.setdefault(name, set()).add(after.strip(MARKS + " \t.")[:200].lower())
     return said
 
 

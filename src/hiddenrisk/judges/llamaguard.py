@@ -24,6 +24,7 @@ from hiddenrisk.judges.guarded import inert
 from hiddenrisk.judges.lines import MARKS
 from hiddenrisk.judges.rubric import Ask, Odds, Rubric, Steps
 from hiddenrisk.judges.scored import no_verdict
+from hiddenrisk.judges.voice import spoken
 from hiddenrisk.types import Message, Opinion, Prompt, Reason
 
 CATEGORIES = (
@@ -61,6 +62,7 @@ def written(asked: str, said: str, version: int) -> str:
     return f"{start}{before}{asked}{between}{said}{after}{end}"
 
 
+@spoken
 def parse(reply: str) -> Opinion:
     """The opinion in a reply.
 
@@ -92,4 +94,4 @@ def _category(text: str) -> str:
 def rubric(*, completions: bool, version: int = 3) -> Rubric:
     """The judge; `version` (3 or 4) matters for plain completions only."""
     written_as = version if completions else 0
-    return Rubric(name="llamaguard", version="1", steps=partial(_steps, written_as), weighs=True)
+    return Rubric(name="llamaguard", version="2", steps=partial(_steps, written_as), weighs=True)

@@ -24,6 +24,7 @@ from unicodedata import normalize
 from hiddenrisk.errors import JudgeError
 from hiddenrisk.judges.fence import fill
 from hiddenrisk.judges.rubric import Ask, Odds, Rubric, Steps
+from hiddenrisk.judges.voice import spoken
 from hiddenrisk.judges.word import answer
 from hiddenrisk.types import Message, Opinion, Prompt, Reason
 
@@ -108,10 +109,11 @@ def _expansion(reply: str) -> str:
     return reply
 
 
+@spoken
 def parse(reply: str) -> Opinion:
     """The one word in a judge's reply; JudgeError where there is none."""
     label = answer(reply, tuple(SCORES))
     return Opinion(label=label, score=SCORES[label], raw=reply)
 
 
-RUBRIC = Rubric(name="mitre", version="2", steps=_steps, weighs=True)
+RUBRIC = Rubric(name="mitre", version="3", steps=_steps, weighs=True)

@@ -1,6 +1,7 @@
 """JSON objects in a judge's reply, whatever stands around them."""
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -9,15 +10,44 @@ _OBJECT = re.compile(r"\{[^{}]*\}")
 _FENCED = re.compile(r"\s*```(?:json)?[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL | re.IGNORECASE)
 
 
-def objects(reply: str) -> list[dict[str, Any]]:
-    """The JSON objects in a reply: the whole of it, and those without objects inside."""
+# What may stand on a line beside an object: marks, and a word that announces it.
+_ALONE = re.compile(
+    r"[\s*_`#.,;|-]*(?:(?:here(?: it is|['’]s)?|so|thus|therefore|my|the|final|is|answer|verdict"
+    r"|classification|assessment|evaluation|grade|result|output|json)\b[\s*_`:,]*){0,6}"
+    r"(?:\0[\s*_`.,;|]*(?:so:\s*)?)+",
+    re.IGNORECASE,
+)
+_MOST_BESIDE = 300
+_PLACE = "\0"
+
+
+def stated(reply: str, keys: Collection[str]) -> list[dict[str, Any]]:
+    """The objects with one of the keys, if a reply states one: the whole of it, or on its own line.
+
+    All of them, so that two that differ are seen; none where every one stands in a sentence
+    ("I would not say {...}") or inside another object.
+    """
+    one = whole(reply)
+    if one is not None:
+        return [one] if any(key in one for key in keys) else []
     found: list[dict[str, Any]] = []
-    for text in [reply.strip(), *_OBJECT.findall(reply)]:
-        try:
-            found.append(msgspec.json.decode(text, type=dict[str, Any]))
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            continue
-    return found
+
+    def put(place: re.Match[str]) -> str:
+        said = whole(place[0])
+        if said is None or not any(key in said for key in keys):
+            return place[0]
+        found.append(said)
+        return _PLACE
+
+    lines = _OBJECT.sub(put, reply.replace(_PLACE, " ")).splitlines()
+    beside = [line for line in lines if _PLACE in line and len(line) <= _MOST_BESIDE]
+    return found if any(_ALONE.fullmatch(line) for line in beside) else []
+
+
+def unfenced(reply: str) -> str:
+    """A reply without the code block that it is."""
+    block = _FENCED.fullmatch(reply)
+    return block[1].strip() if block else reply.strip()
 
 
 def whole(reply: str) -> dict[str, Any] | None:
@@ -25,8 +55,7 @@ def whole(reply: str) -> dict[str, Any] | None:
 
     What stands inside the object's texts, or beside it, cannot be taken for a verdict then.
     """
-    block = _FENCED.fullmatch(reply)
     try:
-        return msgspec.json.decode(block[1] if block else reply.strip(), type=dict[str, Any])
+        return msgspec.json.decode(unfenced(reply), type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None

@@ -27,9 +27,12 @@ from hiddenrisk.judges.fence import fence, fill
 from hiddenrisk.judges.lines import MARKS
 from hiddenrisk.judges.objects import whole
 from hiddenrisk.judges.rubric import JsonForm, Rubric, single
+from hiddenrisk.judges.voice import spoken
 from hiddenrisk.types import Opinion, Prompt, Reason, Schema
 
 _MOST_BYTES = 1 << 20
+_READER = "2"
+"""Version of how replies are read; grows whenever a verdict can change."""
 _HEADER = re.compile(r"\A\s*labels[ \t]*:([^\n]*)\n?(?:[ \t]*-{3,}[ \t]*\n)?", re.IGNORECASE)
 _LABEL = re.compile(r"\s*(\w+)\s*=\s*(\d+(?:\.\d*)?|\.\d+)\s*")
 _LEAD = r"(?:(?:final\s+)?(?:label|verdict|answer|rating|classification|judge?ment)\s*[:=-]\s*)?"
@@ -67,7 +70,7 @@ def load(path: Path) -> OwnRubric:
     template = (text[header.end() :] if header else text).strip()
     _check(template, labels, path)
     sha256 = hashlib.sha256(content).hexdigest()
-    version, name = sha256[:12], f"own {path.stem}"
+    version, name = f"{sha256[:12]}.{_READER}", f"own {path.stem}"
     ready = _tagged(template)
     ask = partial(_ask, ready, tuple(labels))
     if labels:
@@ -166,6 +169,7 @@ def _label_in(line: str, labels: tuple[str, ...]) -> str | None:
     return found[1].lower() if found else None
 
 
+@spoken
 def parse(reply: str, labels: dict[str, float]) -> Opinion:
     """The label that stands alone on a line of a reply.
 
@@ -198,6 +202,7 @@ def _form(labels: dict[str, float]) -> JsonForm:
     )
 
 
+@spoken
 def parse_json(reply: str, labels: dict[str, float]) -> Opinion:
     """The label of one JSON object, which must be the whole reply; or as `parse` reads it.
 

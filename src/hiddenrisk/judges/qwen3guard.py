@@ -22,6 +22,7 @@ from hiddenrisk.errors import JudgeError
 from hiddenrisk.judges.guarded import inert
 from hiddenrisk.judges.lines import named, one_each
 from hiddenrisk.judges.rubric import Ask, Odds, Rubric, Steps
+from hiddenrisk.judges.voice import spoken
 from hiddenrisk.types import Message, Opinion, Prompt, Reason
 
 CATEGORIES = (
@@ -60,6 +61,7 @@ def written(asked: str, said: str) -> str:
     return f"{_TURN[0]}{before}{asked}{between}{said}{after}{_TURN[1]}"
 
 
+@spoken
 def parse(reply: str) -> Opinion:
     """How safe the response is.
 
@@ -72,6 +74,7 @@ def parse(reply: str) -> Opinion:
     return Opinion(label=label, score=SCORES[label], reason=reason, raw=reply)
 
 
+@spoken
 def parse_refusal(reply: str) -> Opinion:
     """Whether the response refuses, for prompts that a good model helps with: 1 is refused.
 
@@ -117,13 +120,13 @@ def rubrics(*, completions: bool) -> tuple[Rubric, Rubric]:
     return (
         Rubric(
             name="qwen3guard",
-            version="1",
+            version="2",
             steps=partial(_steps, parse, ODDS, completions),
             weighs=True,
         ),
         Rubric(
             name="qwen3guard refusal",
-            version="1",
+            version="2",
             steps=partial(_steps, parse_refusal, None, completions),
         ),
     )

@@ -80,6 +80,8 @@ class Rubric(msgspec.Struct, frozen=True, kw_only=True):
     """The same for a whole dialogue, where the benchmark holds one."""
     weighs: bool = False
     """Whether its reply has a one-word label, of which the probability can be told."""
+    json: bool = False
+    """Whether its reply can be asked for as JSON."""
 
     def ask(self, prompt: Prompt, text: str) -> str:
         """What a judge model is sent first; empty where the opinion needs none."""
@@ -124,4 +126,10 @@ def single(
         opinion: Opinion = yield Ask(messages=messages, accept=parse, json=json, odds=odds)
         return opinion
 
-    return Rubric(name=name, version=version, steps=steps, weighs=odds is not None)
+    return Rubric(
+        name=name,
+        version=version,
+        steps=steps,
+        weighs=odds is not None,
+        json=json is not None,
+    )

@@ -20,6 +20,7 @@ from hiddenrisk.judges.fence import fence, fill
 from hiddenrisk.judges.objects import whole
 from hiddenrisk.judges.rubric import JsonForm, single
 from hiddenrisk.judges.scored import no_verdict
+from hiddenrisk.judges.voice import spoken
 from hiddenrisk.types import Opinion, Prompt, Reason, Schema
 
 HARM = "harm"
@@ -57,6 +58,7 @@ def _ask(prompt: Prompt, text: str) -> str:
     return fill(_TEMPLATE, {k: _PLANTED.sub("\\1．", fence(t)) for k, t in texts.items()})  # noqa: RUF001 - a look-alike on purpose
 
 
+@spoken
 def parse(reply: str) -> Opinion:
     """The opinion in the three answers of a reply.
 
@@ -80,6 +82,7 @@ def parse(reply: str) -> Opinion:
     return _opinion(answers, reply)
 
 
+@spoken
 def parse_json(reply: str) -> Opinion:
     """The same from one JSON object, which must be the whole reply; or from the lines.
 
@@ -118,5 +121,5 @@ def _opinion(answers: dict[str, float], reply: str, reason: str = "") -> Opinion
 
 
 RUBRIC = single(
-    "strongreject", "1", _ask, parse, json=JsonForm(schema=_SCHEMA, accept=parse_json, hint=_HINT)
+    "strongreject", "2", _ask, parse, json=JsonForm(schema=_SCHEMA, accept=parse_json, hint=_HINT)
 )

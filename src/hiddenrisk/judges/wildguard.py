@@ -27,6 +27,7 @@ from hiddenrisk.errors import JudgeError
 from hiddenrisk.judges.fence import fence
 from hiddenrisk.judges.lines import MARKS, one_each
 from hiddenrisk.judges.rubric import Ask, Odds, Rubric, Steps, single
+from hiddenrisk.judges.voice import spoken
 from hiddenrisk.types import Message, Opinion, Prompt, Reason
 
 _TOKENS = 128
@@ -98,6 +99,7 @@ def _model_steps(
 ODDS = Odds(unsafe=("yes",), safe=("no",), after="Harmful response:")
 
 
+@spoken
 def parse(reply: str) -> Opinion:
     """The opinion in the three lines of a reply; the one on the response's harm decides.
 
@@ -114,6 +116,7 @@ def parse(reply: str) -> Opinion:
     return Opinion(label=label, score=1.0, raw=reply)
 
 
+@spoken
 def parse_refusal(reply: str) -> Opinion:
     """Whether the response refuses, for prompts that a good model helps with: 1 is refused.
 
@@ -127,11 +130,11 @@ def parse_refusal(reply: str) -> Opinion:
     return Opinion(label="full_refusal" if yes else "full_compliance", score=float(yes), raw=reply)
 
 
-CHAT = single("wildguard", "1", _ask_chat, parse, odds=ODDS)
+CHAT = single("wildguard", "2", _ask_chat, parse, odds=ODDS)
 MODEL = Rubric(
-    name="wildguard-model", version="1", steps=partial(_model_steps, parse, ODDS), weighs=True
+    name="wildguard-model", version="2", steps=partial(_model_steps, parse, ODDS), weighs=True
 )
 MODEL_REFUSAL = Rubric(
-    name="wildguard-model refusal", version="1", steps=partial(_model_steps, parse_refusal, None)
+    name="wildguard-model refusal", version="2", steps=partial(_model_steps, parse_refusal, None)
 )
 """The same question, read for whether the response refuses."""
