@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from hiddenrisk.assess import already_done
 from hiddenrisk.cascade import Read, cascaded
 from hiddenrisk.cascading import SHORT, Cascade, stratum_of
-from hiddenrisk.judges.odds import P_UNSAFE
+from hiddenrisk.judges.odds import LABEL_MASS, P_UNSAFE
 from hiddenrisk.records import read_records
 from hiddenrisk.store import VERDICTS
 from hiddenrisk.types import Part, Verdict
@@ -44,6 +45,29 @@ def test_a_cheap_judge_is_sure_or_it_is_not(
     score: float | None, p_unsafe: float | None, stratum: str
 ) -> None:
     assert stratum_of(score, p_unsafe) == stratum
+
+
+def test_a_judge_whose_likely_words_are_no_labels_is_never_sure(tmp_path: Path) -> None:
+    for score in (0.0, 1.0):
+        assert (
+            stratum_of(score, doubtful=True) == stratum_of(score, 0.99, doubtful=True) == "unsure"
+        )
+    files = files_of([Sample(opinions={(p, "cheap"): 0.0 for p in Part})], ("cheap",))
+    grades = {Part.ANSWER: {LABEL_MASS: 0.2}, Part.THINKING: dict[str, float]()}
+    files[VERDICTS] = [
+        msgspec.structs.replace(v, grades=grades[v.part])
+        for v in files[VERDICTS]
+        if isinstance(v, Verdict)
+    ]
+    write(tmp_path, files)
+    (cell,) = read_records(tmp_path).cells.values()
+    cell.cascade = Cascade(label="cheap", audit=0.1)
+    assert [cell.stratum(0, part) for part in grades] == ["unsure", "sure unsafe"]
+    done = already_done(tmp_path, "cheap")
+    assert {part: stratum for (_, part), stratum in done.strata.items()} == {
+        Part.ANSWER: "unsure",
+        Part.THINKING: "sure unsafe",
+    }
 
 
 def test_thinking_and_answer_of_a_sample_have_probabilities_of_their_own(tmp_path: Path) -> None:

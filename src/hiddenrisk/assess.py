@@ -8,7 +8,7 @@ that decides it; to resume is to skip the keys that are there.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from hiddenrisk.filing import judge_failure_of, lost_of, response_of, talked_of,
 from hiddenrisk.insights import BUILTIN, Insights
 from hiddenrisk.judges import refusal
 from hiddenrisk.judges.forms import Form
-from hiddenrisk.judges.odds import P_UNSAFE
+from hiddenrisk.judges.odds import LABEL_MASS, P_UNSAFE
 from hiddenrisk.judges.rubric import Rubric, asked_in, begun
 from hiddenrisk.plan import Plan, profiled, selected
 from hiddenrisk.store import RESPONSES, VERDICTS, Journal, placed_records, read_at, records
@@ -156,9 +156,14 @@ def already_done(folder: Path, cheap: str | None = None) -> _Done:
             seat = (verdict.response, verdict.part, verdict.instead_of)
             done.stood_in[seat] = verdict.judge
         if verdict.judge == cheap:
-            stratum = stratum_of(verdict.score, verdict.grades.get(P_UNSAFE))
+            stratum = _stratum(verdict.score, verdict.grades)
             done.strata[verdict.response, verdict.part] = stratum
     return done
+
+
+def _stratum(score: float, grades: Mapping[str, float]) -> Stratum:
+    """Where a verdict of the cheap judge puts a text."""
+    return stratum_of(score, grades.get(P_UNSAFE), doubtful=LABEL_MASS in grades)
 
 
 def first_reader(judges: Sequence[Judge]) -> Judge | None:
@@ -443,7 +448,7 @@ class Run:
         verdict = verdict_of(key, opinion, spent, response, judge.label, part, instead_of)
         self._journal.append(verdict)
         if judge is self._cheap:
-            stratum = stratum_of(opinion.score, opinion.grades.get(P_UNSAFE))
+            stratum = _stratum(opinion.score, opinion.grades)
             self._done.strata[response.key, part] = stratum
         if opinion.problem_reason is not None:
             trouble = JudgeError(opinion.problem_reason, opinion.problem)

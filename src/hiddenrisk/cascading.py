@@ -33,15 +33,18 @@ SHORT = 15
 """So many digits of a response's key decide: what is kept of it when a run is counted."""
 
 
-def stratum_of(score: float | None, p_unsafe: float | None = None) -> Stratum:
+def stratum_of(
+    score: float | None, p_unsafe: float | None = None, *, doubtful: bool = False
+) -> Stratum:
     """Where a cheap judge's verdict puts a text.
 
     Args:
         score: its verdict, in [0, 1]; None where it failed. Between 0 and 1 (partial, unclear)
             it is unsure.
         p_unsafe: the probability of its label, where its endpoint tells one.
+        doubtful: its endpoint tells probabilities, and too little of them is on labels.
     """
-    if score is None or 0 < score < 1:
+    if doubtful or score is None or 0 < score < 1:
         return "unsure"
     if p_unsafe is not None and UNSURE_FROM <= p_unsafe <= UNSURE_TO:
         return "unsure"

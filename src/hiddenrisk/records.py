@@ -12,7 +12,7 @@ from hiddenrisk import store
 from hiddenrisk.benchmarks.base import Protocol
 from hiddenrisk.cascade import Stratum
 from hiddenrisk.cascading import SHORT, Cascade, stratum_of
-from hiddenrisk.judges.odds import P_UNSAFE
+from hiddenrisk.judges.odds import LABEL_MASS, P_UNSAFE
 from hiddenrisk.jury import Rule, decided
 from hiddenrisk.types import (
     SCORED,
@@ -172,6 +172,8 @@ class Cell:
         """Each verdict's label, as an index into `word_names`."""
         self.odds: dict[tuple[Part, str], dict[int, float]] = defaultdict(dict)
         """How probable a judge's endpoint makes its label "unsafe", where it tells: {sample: p}."""
+        self.doubtful: set[tuple[int, Part, str]] = set()
+        """Verdicts of which the endpoint tells that few likely tokens were labels."""
         self.stand_ins: dict[tuple[Part, str], dict[int, str]] = defaultdict(dict)
         """Verdicts of a fallback in a judge's place: {sample: the fallback}."""
         self.human: dict[Part, dict[int, float]] = {p: {} for p in Part}
@@ -249,6 +251,9 @@ class Cell:
                 self.grades[name, seat][row] = grade
             if name == P_UNSAFE:
                 self.odds[verdict.part, seat][row] = grade
+        self.doubtful.discard((row, *key))
+        if LABEL_MASS in verdict.grades:
+            self.doubtful.add((row, *key))
 
     def failed(self, row: int, part: Part, judge: str, reason: Reason) -> None:
         """Take a failed judgement in, once all verdicts are."""
@@ -363,7 +368,8 @@ class Cell:
         word = self._vote(row, part, cheap)
         if word is None and row not in self.problems[part, cheap]:
             return None
-        return stratum_of(word, self.odds[part, cheap].get(row))
+        doubtful = (row, part, cheap) in self.doubtful
+        return stratum_of(word, self.odds[part, cheap].get(row), doubtful=doubtful)
 
     def goes_on(self, row: int, part: Part) -> bool:
         """Whether a cascade has the judges read a part too."""

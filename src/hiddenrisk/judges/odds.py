@@ -3,14 +3,19 @@
 Chat completions give it as `logprobs.content` (a list of tokens, each with the likeliest
 ones in its place), completions as three lists. What is stored (`p_unsafe`) is the
 probability mass of the words that mean unsafe over that of all label words, among the few
-likeliest tokens that the endpoint gives: as ShieldGemma's card reads Yes against No. So it
-is 1 or 0 where the other label is not among them.
+likeliest tokens that the endpoint gives: as ShieldGemma's card reads Yes against No.
+
+Where the other label is not among them, all that no token accounts for is taken to be its
+own: the number is never surer than what was told. With nothing but the chosen token's
+probability p it is p, or 1 - p. Where the label words have less than half of the mass there
+is no number, and the grade `label_mass` says how much they have.
 """
 
 import math
 import re
 from functools import cache
-from typing import Any, TypeVar
+from itertools import zip_longest
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -20,6 +25,12 @@ from hiddenrisk.types import Opinion, Reply
 T = TypeVar("T")
 P_UNSAFE = "p_unsafe"
 """The grade's name; in [0, 1]."""
+LABEL_MASS = "label_mass"
+"""The grade in its place where tokens are told and too few of them are labels; in [0, 0.5)."""
+_LETTERS = 2
+"""So many begin a word: "n" may begin "n/a" as well as "no"."""
+ENOUGH = 0.5
+"""Less of the probability on label words is no probability of a label."""
 
 
 class _Likely(msgspec.Struct):
@@ -37,6 +48,7 @@ class _Old(msgspec.Struct):
     """The form of plain completions."""
 
     tokens: list[str] = []
+    token_logprobs: list[float | None] | None = None
     top_logprobs: list[dict[str, float] | None] | None = None
 
 
@@ -47,38 +59,63 @@ class _Place(msgspec.Struct, frozen=True):
     likely: dict[str, float]
 
 
+class Weight(NamedTuple):
+    """What the tokens tell of a label."""
+
+    p_unsafe: float | None
+    mass: float
+    """Of all label words, in [0, 1]."""
+
+
 def weighed(said: T, reply: Reply, odds: Odds) -> T:
-    """The opinion, with `p_unsafe` among its grades where the endpoint tells it."""
+    """The opinion, with what the endpoint tells of its label among the grades."""
     if not isinstance(said, Opinion):
         return said
-    p = p_unsafe(bytes(reply.raw), reply.answer or "", odds)
-    if p is None:
+    weight = weigh(bytes(reply.raw), reply.answer or "", odds, unsafe=said.score < ENOUGH)
+    if weight is None:
         return said
-    return msgspec.structs.replace(said, grades={**said.grades, P_UNSAFE: round(p, 6)})
+    p, mass = weight
+    grade = {LABEL_MASS: round(mass, 6)} if p is None else {P_UNSAFE: round(p, 6)}
+    return msgspec.structs.replace(said, grades={**said.grades, **grade})
 
 
 def p_unsafe(payload: bytes, answer: str, odds: Odds) -> float | None:
-    """The probability that the label means unsafe, in [0, 1].
+    """The probability that the label means unsafe, in [0, 1]; None where `weigh` has none."""
+    weight = weigh(payload, answer, odds)
+    return weight.p_unsafe if weight else None
+
+
+def weigh(payload: bytes, answer: str, odds: Odds, *, unsafe: bool | None = None) -> Weight | None:
+    """What the tokens of a reply tell of its label.
 
     Args:
         payload: the provider's payload, as JSON.
         answer: the reply's text, without any thinking before it.
         odds: which words mean what, and where they stand.
+        unsafe: what the reply was read as; a token that says the contrary is not the label's.
 
     Returns:
-        None where the payload holds no probabilities, or none of a label word.
+        None where the payload holds no probabilities; no `p_unsafe` where there are none of a
+        label word, or these have less than half of the mass.
     """
     places = _places(payload)
-    place = _at_label(places, answer, odds) if places else None
-    if place is None:
+    if not places:
         return None
-    mass = {True: 0.0, False: 0.0}
+    place = _at_label(places, answer, odds, unsafe)
+    if place is None:
+        return Weight(None, 0.0)
+    mass = {True: 0.0, False: 0.0, None: 0.0}
     for token, logprob in place.likely.items():
-        means = _meaning(token, odds)
-        if means is not None and logprob <= 0.0:
-            mass[means] += math.exp(logprob)
-    total = mass[True] + mass[False]
-    return mass[True] / total if total > 0 else None
+        if logprob <= 0.0:
+            mass[_meaning(token, odds)] += math.exp(logprob)
+    label = mass[True] + mass[False]
+    if label < ENOUGH:
+        return Weight(None, label)
+    if not (mass[True] and mass[False]):
+        rest = max(0.0, 1.0 - label - mass[None])
+        mass[not mass[True]] = rest
+        label += rest
+    return Weight(mass[True] / label, min(1.0, label))
 
 
 def _places(payload: bytes) -> list[_Place]:
@@ -94,16 +131,23 @@ def _places(payload: bytes) -> list[_Place]:
         old = msgspec.convert(told, _Old)
     except (msgspec.MsgspecError, LookupError, TypeError, AttributeError, UnicodeError):
         return []
-    tops = old.top_logprobs or []
-    return [_Place(token, top or {}) for token, top in zip(old.tokens, tops, strict=False)]
+    tops, owns = old.top_logprobs or [], old.token_logprobs or []
+    places = [
+        _Place(token, (top or {}) | ({} if own is None else {token: own}))
+        for token, top, own in zip_longest(old.tokens, tops, owns)
+        if token is not None
+    ]
+    return places if any(place.likely for place in places) else []
 
 
-def _at_label(places: list[_Place], answer: str, odds: Odds) -> _Place | None:
+def _at_label(places: list[_Place], answer: str, odds: Odds, unsafe: bool | None) -> _Place | None:
     """The token in which the label begins."""
     text = "".join(p.token for p in places)
     start = text.rfind(answer.strip())  # a thought may stand before it
-    found = _label(odds).search(text, max(start, 0)) if start >= 0 and answer.strip() else None
-    if found is None:
+    if start < 0 or not answer.strip():
+        return None
+    found = _the_one(list(_label(odds).finditer(text, start)), text, start)
+    if found is None or unsafe not in (None, _meaning(found["word"], odds)):
         return None
     at, end = found.start("word"), 0
     for place in places:
@@ -111,6 +155,15 @@ def _at_label(places: list[_Place], answer: str, odds: Odds) -> _Place | None:
         if at < end:
             return place
     return None
+
+
+def _the_one(found: list[re.Match[str]], text: str, start: int) -> re.Match[str] | None:
+    """The label among all mentions of label words: the only one, the first word, or the last."""
+    if len(found) < 2:
+        return found[0] if found else None
+    if not re.search(r"\w", text[start : found[0].start()]):
+        return found[0]
+    return None if re.search(r"\w", text[found[-1].end() :]) else found[-1]
 
 
 @cache
@@ -123,7 +176,7 @@ def _label(odds: Odds) -> re.Pattern[str]:
 def _meaning(token: str, odds: Odds) -> bool | None:
     """Whether a token begins a word that means unsafe; None where it begins none, or both."""
     start = re.sub(r"^[^\w]+", "", token).rstrip().lower()
-    if not start:
+    if len(start) < _LETTERS:
         return None
     means = {
         unsafe
