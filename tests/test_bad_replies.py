@@ -300,3 +300,8 @@ def test_every_rubric_that_asks_a_model_has_its_parser_here() -> None:
         assert ask is not None
         assert ask.accept is not None
         assert ask.accept.__module__ in read
+        assert rubric.json is (ask.json is not None)
+    (check,) = [begun(phishing.RUBRIC.steps(prompt, "text"))[0]]
+    assert phishing.RUBRIC.json
+    assert check is not None
+    assert check.json is not None

@@ -189,7 +189,7 @@ def test_beside_a_guard_another_judge_decides_the_harmless_half(place: Place) ->
     assert results["outcomes"] == {"complete": 5}
     assert results["parts"]["answer"]["scores"]["over_refusal_rate"]["value"] == 0.5
     assert results["rubric"] == (
-        "Llama-Guard-3-8B: llamaguard 1; shieldgemma-9b: shieldgemma 1; llm: safety 1"
+        "Llama-Guard-3-8B: llamaguard 2; shieldgemma-9b: shieldgemma 2; llm: safety 2"
     )
 
 
@@ -300,6 +300,24 @@ def test_json_is_asked_for_by_schema_and_read_strictly(place: Place) -> None:
     assert forms[0]["type"] == "json_schema"
     assert schema["properties"]["score"]["enum"] == [0, 0.5, 1]
     assert place.results()["protocol"] == "generic", "the rubric is the benchmark's own"
+    # The question about harmless prompts has no JSON: of that there is a note.
+    note = "llm was to reply as JSON, but the rubric xstest asks for a word"
+    assert any(n.startswith(note) for n in place.results()["notes"])
+
+
+@pytest.mark.parametrize(
+    ("name", "rubrics"),
+    [("mitre", "mitre"), ("injection", "injection"), ("xstest", "xstest"), ("interpreter", "")],
+)
+def test_where_json_does_nothing_there_is_a_note(
+    name: str, rubrics: str, shared_data: Path
+) -> None:
+    bench = open_benchmark(name, shared_data)
+    judge = open_judge("http://h/v1#m?json", Policy())
+    told = [n for n in form_notes([judge], bench) if "there ?json does nothing" in n]
+    assert [f"the rubric {rubrics} asks" in n for n in told] == [True] * bool(rubrics)
+    plain = open_judge("http://h/v1#m", Policy())
+    assert not any("?json" in n for n in form_notes([plain], bench))
 
 
 def test_an_endpoint_that_takes_no_schema_is_asked_without_one_from_then_on(place: Place) -> None:

@@ -109,12 +109,26 @@ def form_notes(judges: Sequence[Judge], benchmark: Loaded) -> list[str]:
             "Several judges of whom one gives fine scores rarely agree to the point: a sample "
             "without a majority for one score is split, and counts nowhere."
         )
+    notes += [note for j in judges if j.form.json and (note := _no_json(j, benchmark))]
     return notes + [
         f"{j.label} was to tell the probability of its label, but the reply that this benchmark "
         f"asks for has no one-word label: there is no {P_UNSAFE}."
         for j in judges
         if j.form.logprobs and (rubric := j.rubric(benchmark, "unsafe")) and not rubric.weighs
     ]
+
+
+def _no_json(judge: Judge, benchmark: Loaded) -> str:
+    """Which of a benchmark's questions a judge with ?json answers in words all the same."""
+    labels = {prompt.label for prompt in benchmark.prompts}
+    rubrics = [judge.rubric(benchmark, label) for label in labels]
+    names = sorted({rubric.name for rubric in rubrics if rubric and not rubric.json})
+    if not names:
+        return ""
+    return (
+        f"{judge.label} was to reply as JSON, but the rubric {' and '.join(names)} asks for a "
+        "word or for lines: there ?json does nothing."
+    )
 
 
 def _recognised(judge: Judge) -> str:
@@ -136,6 +150,7 @@ def odds_notes(cell: Cell, judges: Sequence[Judge], benchmark: Loaded) -> list[s
         if told < asked:
             notes.append(
                 f"{judge.label}: {told} of {asked} verdicts have {P_UNSAFE}; for the others its "
-                "endpoint told no probability of the label, or rules decided."
+                "endpoint told no probability of the label, or one that is mostly on other words, "
+                "or rules decided."
             )
     return notes
