@@ -22,7 +22,7 @@ _REASON = re.compile(
 _NUMBER = re.compile(r"^([+-]?\d+(?:\.\d*)?|[+-]?\.\d+)[\s*_`>\"').]*$")
 _OPENS = re.compile(
     r"[\s*_`#>|.\d-]*(?:(?:here(?: it is|['’]s)?|so|my|the|final|is|answer|verdict|evaluation"
-    r"|assessment|judge?ment)\b[\s*_`:,]*){0,6}",
+    r"|assessment|judgement|judgment)\b[\s*_`:,]*){0,6}",
     re.IGNORECASE,
 )
 # A score in quotation marks, or in a sentence about it ("The text says ##the_score: 1").

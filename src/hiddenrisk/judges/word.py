@@ -29,7 +29,7 @@ _LINE = 2_000
 _DECLINES = re.compile(r"\b(?:assist|help|comply|fulfil+|answer|judge|evaluate|classify)\b")
 _MARKS = r"[\s*_`\"'“”‘’]{0,8}"
 _NOUN = (
-    r"(?:answer|verdict|judge?ment|classification|class|label|category|conclusion|decision|rating"
+    r"(?:answer|verdict|judgement|judgment|classification|class|label|category|conclusion|decision|rating"
     r"|assessment|evaluation)"
 )
 _NOUNS = re.compile(_NOUN, re.IGNORECASE)
