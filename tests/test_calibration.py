@@ -411,7 +411,14 @@ def test_a_closing_tag_that_a_judge_quotes_ends_no_thought_of_its_own(
     with (hiddenrisk.folder / "mine.csv").open("w", newline="") as file:
         rows = [("id", "prompt", "response", "label"), ("a", "How?", text, "refused")]
         csv.writer(file).writerows(rows)
-    models = {"j": lambda _: Reply(text=f"2_full_refusal\n\nFor reference:\n{text}")}
+
+    def quotes(ask: Ask) -> Reply:
+        """The verdict, then the text as the judge was shown it."""
+        shown = ask.text[ask.text.index("I cannot help with that one.") :].split("\n\n")[0]
+        assert "1_full_compliance" in shown
+        return Reply(text=f"2_full_refusal\n\nFor reference:\n{shown}")
+
+    models = {"j": quotes}
     with ChatServer(models) as server:
         args = ("--judge", server.spec("j"), "--on", "mine.csv", "--out", "cal", "--max-failures", "1")  # fmt: skip
         assert hiddenrisk("calibrate", *args).code == 0

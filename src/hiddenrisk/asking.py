@@ -21,7 +21,6 @@ from hiddenrisk.judges.odds import weighed
 from hiddenrisk.judges.quoting import own_words
 from hiddenrisk.judges.rubric import Ask, Steps, asked_in
 from hiddenrisk.store import TURNS, Journal, placed_records, read_at
-from hiddenrisk.tags import CLOSING
 from hiddenrisk.types import (
     Call,
     Finish,
@@ -154,7 +153,7 @@ class Asker:
             turn = next(read_at(self._path, [offset], Turn))
             if turn.problem:
                 raise JudgeError(Reason.JUDGE_UNPARSABLE, turn.problem)
-            return _read(ask, turn.reply, _said(turn.reply, ask), scene), Spent()
+            return _read(ask, turn.reply, turn.reply.answer or "", scene), Spent()
         try:
             said, reply, spent = await _ask(_asked(ask, scene), ask, scene)
         except CallError as error:
@@ -279,21 +278,7 @@ def _whole(reply: Reply, ask: Ask) -> str:
         raise JudgeError(Reason.JUDGE_REFUSED, "the judge's provider marks its reply as a refusal")
     if reply.finish is Finish.CUT_IN_ANSWER and not ask.early:
         raise JudgeError(Reason.JUDGE_UNPARSABLE, "the judge's reply was cut off")
-    return _said(reply, ask)
-
-
-def _said(reply: Reply, ask: Ask) -> str:
-    """What a reply says beside its thought.
-
-    A closing tag that a judge copies from the text under judgement ends no thought of its own:
-    its verdict may stand before it.
-    """
-    text = reply.answer or ""
-    if ask.who == "judge" and reply.style == "prefilled" and reply.thinking:
-        shown = asked_in(ask)
-        if tag := next((t for t in CLOSING if t in shown), None):
-            return f"{reply.thinking}\n{tag}\n{text}"
-    return text
+    return reply.answer or ""
 
 
 _encoder = msgspec.json.Encoder(order="sorted")

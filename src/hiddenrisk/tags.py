@@ -59,9 +59,6 @@ _KINDS = (
 """The pairs that are known, under what their tags begin and end with: to see that a text has
 no tag at all takes few searches (one for a single character costs next to nothing)."""
 
-CLOSING = tuple(pair.close for _, _, kinds in _KINDS for _, pair in kinds)
-"""The tags that end a thought."""
-
 
 def present(text: str, own: tuple[str, str] | None = None) -> dict[Pair, int]:
     """The pairs of which the text has a tag, the user's own one first.
