@@ -305,3 +305,10 @@ def test_every_rubric_that_asks_a_model_has_its_parser_here() -> None:
     assert phishing.RUBRIC.json
     assert check is not None
     assert check.json is not None
+
+
+@pytest.mark.parametrize("reply", ['{"reason": "x", "score": 1, "score": 0}', '```json\n{"score": 0, "reason": "{:}", "score": 1}\n```'])  # fmt: skip
+def test_an_object_that_gives_its_score_twice_is_no_verdict(reply: str) -> None:
+    with pytest.raises(JudgeError) as raised:
+        scored.parse_json(reply)
+    assert raised.value.reason is UNPARSABLE

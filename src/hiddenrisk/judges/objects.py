@@ -1,5 +1,6 @@
 """JSON objects in a judge's reply, whatever stands around them."""
 
+import json
 import re
 from collections.abc import Collection
 from typing import Any
@@ -53,9 +54,27 @@ def unfenced(reply: str) -> str:
 def whole(reply: str) -> dict[str, Any] | None:
     """The one JSON object that a reply is, in a code block or not; None where it is none.
 
-    What stands inside the object's texts, or beside it, cannot be taken for a verdict then.
+    What stands inside the object's texts, or beside it, cannot be taken for a verdict then. An
+    object that gives one key two values is none: it says two things.
     """
+    text = unfenced(reply)
     try:
-        return msgspec.json.decode(unfenced(reply), type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        found = msgspec.json.decode(text, type=dict[str, Any])
+        if len(found) < text.count(":"):  # the usual case has one for each key
+            return json.loads(text, object_pairs_hook=_once)
+        return found
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of its pairs.
+
+    Raises:
+        ValueError: a key has two values.
+    """
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if found.setdefault(key, value) != value:
+            raise ValueError(key)
+    return found
