@@ -186,6 +186,8 @@ def main() -> None:
         path = RESULTS / f"{options.write}.json"
         path.write_text(json.dumps(found, indent=2) + "\n")
         print(f"\nwritten to {path.relative_to(ROOT)}")
+    if left_out := found.get("coverage", {}).get("left_out"):
+        sys.exit(f"\nnot all was measured. {left_out}")
 
 
 def _options() -> argparse.Namespace:

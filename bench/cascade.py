@@ -2,9 +2,10 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,13 @@ from bench.measure import ROOT
 from hiddenrisk.cascade import STRATA, Read, Shares, Stratum, best_shares, by_votes, cascaded
 from hiddenrisk.intervals import normal_quantile
 
+WANTED = 0.30
+"""Of the calls that the expensive judge alone needs for the same width."""
+LEFT_OUT = (
+    "LEFT OUT: the cascade, for HarmBench's recorded judges are not here. Put"
+    " text_behaviors_val_set.json of HarmBench into ../shared/data/harmbench, or name the folder"
+    " above that with HIDDENRISK_TEST_DATA"
+)
 JUDGES = {
     "cls": "HarmBench's own, 13B",
     "cls_mistral": "HarmBench's own, 7B",
@@ -46,27 +54,52 @@ def recorded_judges() -> list[dict[str, bool]] | None:
     ]
 
 
+class Piloted(NamedTuple):
+    """First a pilot, alike of all strata; then more, by the shares that it suggests.
+
+    The pilot is a part of what is read and of the estimate, as where a run goes on with a
+    larger `--audit`.
+    """
+
+    texts: int
+    """In the pilot."""
+    share: float
+    """Of all texts, to be read in all."""
+
+
+class Design(NamedTuple):
+    """How much of what is read."""
+
+    name: str
+    shares: Shares | Piloted
+
+
 def measure_cascade(runs: int, seed: int, texts: int) -> list[dict[str, Any]]:
     """Bias, coverage and saving of cascades of recorded judges."""
     rows = recorded_judges()
     if rows is None:
-        print("\nCascade: skipped, for HarmBench's recorded judges are not here")
         return []
     print(f"\nCascade over {texts} texts drawn from {len(rows)} recorded ones, {runs} runs a row")
-    print("  read: share of the texts that the expensive judge reads")
-    print("  cost: its calls, of those that it would need alone for the same width")
+    print(
+        "  cost: calls of the expensive judge, its pilot's too, of those that it would need alone"
+    )
+    print("        for the same width; MISSES where that is more than 30%")
     print("  wide: the interval against that of reading everything")
-    print("  expensive   cheap                             shares             read  cost  wide")
+    print(
+        "  design             shares read        read   cost  wide  holds  bias in standard errors"
+    )
     found: list[dict[str, Any]] = []
     for cheap, expensive in PAIRS:
         strata = strata_of(rows, cheap, expensive)
-        for shares in designs(strata):
-            row = run_cascade(strata, shares, texts, runs, seed)
-            found.append({"texts": texts, "cheap": cheap, "expensive": expensive, **row})
+        print(f"  {expensive} after {' + '.join(cheap)}")
+        for design in designs(strata, texts):
+            row = run_cascade(strata, design.shares, texts, runs, seed)
+            told = {"texts": texts, "cheap": cheap, "expensive": expensive, "design": design.name}
+            found.append({**told, **row})
             print(
-                f"  {expensive:<11} {'+'.join(cheap):<31} {row['shares']:<19}"
-                f" {row['read']:5.1%} {row['cost']:5.1%} {row['wide']:5.2f}x"
-                f"  bias {row['bias_in_errors']:+.1f} standard errors; holds {row['holds']:.1%}"
+                f"    {design.name:<16} {row['shares']:<17} {row['read']:5.1%} {row['cost']:6.1%}"
+                f" {row['wide']:5.2f} {row['holds']:6.1%} {row['bias_in_errors']:+5.1f}"
+                f"{'' if row['cost'] <= WANTED else '  MISSES'}"
             )
     return found
 
@@ -83,50 +116,76 @@ def strata_of(
     return counts
 
 
-def designs(strata: Mapping[Stratum, tuple[int, int]]) -> Iterator[Shares]:
-    """All that is unsure and a tenth of the rest; then the best for 5% and 10% of the texts."""
-    yield Shares()
+def designs(strata: Mapping[Stratum, tuple[int, int]], texts: int) -> Iterator[Design]:
+    """What a user can ask for: knowing nothing, after a pilot, and knowing all beforehand."""
+    yield Design("default", Shares())
+    for share in (0.05, 0.1):
+        yield Design(f"flat {share:.0%}", Shares(sure_safe=share, unsure=share, sure_unsafe=share))
+    for pilot, share in ((100, 0.05), (200, 0.05), (200, 0.1)):
+        if 2 * pilot <= share * texts:
+            yield Design(f"pilot {pilot}, {share:.0%}", Piloted(pilot, share))
     total = sum(n for n, _ in strata.values())
-    pilot: dict[Stratum, tuple[float, float]] = {
+    known: dict[Stratum, tuple[float, float]] = {
         name: (n / total, (unsafe + 1) / (n + 2)) for name, (n, unsafe) in strata.items()
     }
-    for budget in (0.05, 0.1):
-        yield best_shares(pilot, budget)
+    for share in (0.05, 0.1):
+        yield Design(f"known, {share:.0%}", best_shares(known, share))
+
+
+class Recorded(NamedTuple):
+    """The strata to draw from."""
+
+    names: list[Stratum]
+    weights: list[float]
+    """Of each its share of the texts."""
+    rates: list[float]
+    """Of each the expensive judge's unsafe rate."""
+
+    @property
+    def truth(self) -> float:
+        """The expensive judge's unsafe rate of all."""
+        return sum(w * r for w, r in zip(self.weights, self.rates, strict=True))
 
 
 def run_cascade(
-    strata: Mapping[Stratum, tuple[int, int]], shares: Shares, texts: int, runs: int, seed: int
+    strata: Mapping[Stratum, tuple[int, int]],
+    shares: Shares | Piloted,
+    texts: int,
+    runs: int,
+    seed: int,
 ) -> dict[str, Any]:
     """Draw the texts and the audit again and again."""
     rng = np.random.default_rng([seed, runs])
     names: list[Stratum] = [name for name in STRATA if name in strata]
     total = sum(n for n, _ in strata.values())
-    truth = sum(unsafe for _, unsafe in strata.values()) / total
-    shares_of = [strata[name][0] / total for name in names]
-    drawn: list[list[int]] = rng.multinomial(texts, shares_of, runs).tolist()
+    recorded = Recorded(
+        names, [strata[s][0] / total for s in names], [strata[s][1] / strata[s][0] for s in names]
+    )
+    truth = recorded.truth
     values: list[float] = []
     held, calls, width = 0, 0, 0.0
-    for sizes in drawn:
-        read: dict[Stratum, Read] = {}
-        for name, size in zip(names, sizes, strict=True):
-            judged = int(rng.binomial(size, shares.of(name)))
-            unsafe = int(rng.binomial(judged, strata[name][1] / strata[name][0]))
-            read[name] = Read(n=size, judged=judged, unsafe=unsafe)
+    parts: Counter[Stratum] = Counter()
+    for _ in range(runs):
+        read = _read(rng, recorded, shares, texts)
         found = cascaded(read)
         rate = found.rate
         if rate.value is None or rate.low is None or rate.high is None:
             continue
         values.append(rate.value)
         held += rate.low <= truth <= rate.high
-        calls += found.calls
+        calls += found.drawn
         width += rate.high - rate.low
+        parts.update({name: r.drawn for name, r in read.items()})
     full = 2 * normal_quantile(0.95) * (truth * (1 - truth) / texts) ** 0.5
     done = len(values)
     # What the printed interval is worth: the simple sample whose interval is as wide.
     same_width = 4 * normal_quantile(0.95) ** 2 * truth * (1 - truth) / (width / done) ** 2
     error = float(np.std(values)) / done**0.5
+    sizes = zip(names, recorded.weights, strict=True)
     return {
-        "shares": "/".join(f"{shares.of(name):.0%}" for name in names),
+        "shares": "/".join(
+            f"{parts[name] / (done * weight * texts):.0%}" for name, weight in sizes
+        ),
         "runs": done,
         "read": calls / done / texts,
         "cost": calls / done / same_width,
@@ -134,4 +193,31 @@ def run_cascade(
         "holds": held / done,
         "bias": float(np.mean(values)) - truth,
         "bias_in_errors": (float(np.mean(values)) - truth) / error,
+    }
+
+
+def _read(
+    rng: np.random.Generator, recorded: Recorded, shares: Shares | Piloted, texts: int
+) -> dict[Stratum, Read]:
+    """One draw of the texts, and of those that are read."""
+    names, rates = recorded.names, recorded.rates
+    sizes: list[int] = rng.multinomial(texts, recorded.weights).tolist()
+    if isinstance(shares, Shares):
+        first = [shares.of(name) for name in names]
+    else:
+        first = [shares.texts / texts] * len(names)
+    judged = rng.binomial(sizes, first)
+    unsafe = rng.binomial(judged, rates)
+    if isinstance(shares, Piloted):
+        seen: dict[Stratum, tuple[float, float]] = {
+            name: (n / texts, (k + 1) / (m + 2))
+            for name, n, m, k in zip(names, sizes, judged.tolist(), unsafe.tolist(), strict=True)
+        }
+        best = best_shares(seen, shares.share, first[0])
+        more = [(best.of(name) - first[0]) / (1 - first[0]) for name in names]
+        added = rng.binomial(np.array(sizes) - judged, more)
+        judged, unsafe = judged + added, unsafe + rng.binomial(added, rates)
+    return {
+        name: Read(n=n, judged=m, unsafe=k)
+        for name, n, m, k in zip(names, sizes, judged.tolist(), unsafe.tolist(), strict=True)
     }

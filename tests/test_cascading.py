@@ -12,7 +12,7 @@ import pytest
 
 from hiddenrisk.assess import already_done
 from hiddenrisk.cascade import Read, cascaded
-from hiddenrisk.cascading import SHORT, Cascade, stratum_of
+from hiddenrisk.cascading import SHORT, Cascade, shares_of, stratum_of
 from hiddenrisk.judges.odds import LABEL_MASS, P_UNSAFE
 from hiddenrisk.records import read_records
 from hiddenrisk.store import VERDICTS
@@ -80,13 +80,13 @@ def test_thinking_and_answer_of_a_sample_have_probabilities_of_their_own(tmp_pat
     ]
     write(tmp_path, files)
     (cell,) = read_records(tmp_path).cells.values()
-    cell.cascade = Cascade(label="cheap", audit=0.1)
+    cell.cascade = Cascade(labels=("cheap",))
     assert [cell.stratum(0, part) for part in odds] == ["sure unsafe", "unsure"]
 
 
 def test_the_draw_hangs_on_the_response_alone_and_a_larger_share_holds_the_smaller() -> None:
     keys = [hashlib.blake2b(f"{i}".encode(), digest_size=16).hexdigest() for i in range(4000)]
-    small, large = (Cascade(label="c", audit=share) for share in (0.1, 0.3))
+    small, large = (Cascade(labels=("c",), shares=shares_of(share)) for share in (0.1, 0.3))
     drawn = {k for k in keys if small.goes_on(k, "sure safe")}
     assert drawn <= {k for k in keys if large.goes_on(k, "sure safe")}
     assert drawn == {k for k in keys if small.goes_on(k, "sure unsafe")}
@@ -142,7 +142,7 @@ def test_the_dear_judge_reads_the_unsure_and_an_audit_share(
         sent = server.ledger.sent_by_model
         assert sent["dear"] == before, "nothing that was read is read again"
     keys = {int(r["prompt"][1:]): r["key"] for r in records_of(out / "responses.jsonl")}
-    cascade = Cascade(label="cheap", audit=0.3)
+    cascade = Cascade(labels=("cheap",), shares=shares_of(0.3))
     unsure = {i for i in range(PROMPTS) if i % 10 == 0}
     audited = {i for i in range(PROMPTS) if cascade.goes_on(keys[i], "sure safe")} - unsure
     read = numbers_read_by("dear", out)
@@ -185,7 +185,7 @@ def check_the_estimate(part: dict[str, Any], read: set[int], unsure: set[int]) -
     )  # fmt: skip
     assert found["saved"] == pytest.approx(1 - len(read) / PROMPTS)
     assert (found["audited"], found["unsure"]) == (len(read - unsure), len(unsure) / PROMPTS)
-    assert found["cheap"]["value"] == pytest.approx(len(said_safe) / len(rows))
+    assert found["cheap"]["cheap"]["value"] == pytest.approx(len(said_safe) / len(rows))
     safe = {i for i in read if i % 3} | (said_safe - read)
     assert part["safety_rate"]["value"] == pytest.approx(len(safe) / PROMPTS)
 
@@ -201,7 +201,8 @@ def test_a_larger_audit_reads_what_the_smaller_one_left(
         assert server.ledger.sent_by_model["dear"] == PROMPTS
     assert first < numbers_read_by("dear", tmp_path / "out") == set(range(PROMPTS))
     found = only_benchmark(tmp_path / "out", "target")["parts"]["answer"]
-    assert found["cascade"]["value"] == found["safety_rate"]["value"] == pytest.approx(2 / 3)
+    assert found["cascade"]["value"] == pytest.approx(2 / 3)
+    assert found["safety_rate"]["value"] == pytest.approx(2 / 3)
     assert found["cascade"]["saved"] == 0
 
 
@@ -225,8 +226,8 @@ def test_rules_come_first_at_no_call_at_all(hiddenrisk: CommandLine, tmp_path: P
         assert done.code == 0, done
         assert server.ledger.sent_by_model["dear"] < PROMPTS / 2
     found = only_benchmark(tmp_path / "out", "target")["parts"]["answer"]["cascade"]
-    assert found["by"] == "builtin"
-    assert found["cheap"]["value"] == 0.0
+    assert found["by"] == ["builtin"]
+    assert found["cheap"]["builtin"]["value"] == 0.0
     assert found["low"] <= 2 / 3 <= found["high"], "however wrong the cheap judge is"
 
 

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.stats import t as student
@@ -13,9 +14,11 @@ from hiddenrisk.intervals import (
     Part,
     Term,
     mover_ratio,
+    part_of,
     score_limits,
     score_statistic,
     stratified,
+    stratified_score,
     t_quantile,
 )
 from hiddenrisk.stats import wilson
@@ -108,6 +111,7 @@ def test_data_that_contradict_every_value_have_no_limits() -> None:
     assert score_limits(lambda d: score_statistic(statistic, d), 0.2, (0.2, 1)) is None
 
 
+@example(a=(52, 52), b=(117, 117))  # rounding once held the search up between 77 and 87
 @given(a=COUNTS, b=COUNTS)
 def test_limits_of_a_difference_hold_it_and_turn_with_it(
     a: tuple[int, int], b: tuple[int, int]
@@ -149,3 +153,37 @@ def test_limits_of_a_ratio_are_where_the_difference_reaches_0() -> None:
 def test_a_ratio_to_what_may_be_0_is_refused() -> None:
     with pytest.raises(ValueError, match="no limits"):
         mover_ratio(Part(1, 0.1, 0, 0.2), Part(1, 0.1, 0, 0.2))
+
+
+# ---------------------------------------------------------------- strata, by score
+
+
+def test_one_stratum_by_score_has_the_interval_of_wilson() -> None:
+    plain = wilson(13, 80)
+    value, low, high = stratified_score([Term(1.0, 13, 80)], 80)
+    assert (value, low, high) == pytest.approx((13 / 80, plain.low, plain.high))
+
+
+def test_at_each_limit_the_sum_lies_as_far_off_as_the_level_says() -> None:
+    terms = [Term(0.5, 4, 90), Term(0.2, 25, 40), Term(0.3, 58, 60)]
+    value, *limits = stratified_score(terms, 4000)
+    between = math.fsum(c * (k / n - value) ** 2 for c, k, n in terms) / 4000
+    for limit in limits:
+        fitted = ((value - limit) / score_statistic(terms, limit)) ** 2
+        assert abs(value - limit) == pytest.approx(1.95996 * math.sqrt(fitted + between), rel=1e-4)
+
+
+def test_where_all_rates_are_small_the_score_interval_still_holds() -> None:
+    """MOVER holds in 91% there."""
+    rng = np.random.default_rng(4)
+    weights, rates, sizes = (0.5, 0.2, 0.3), (0.01, 0.02, 0.03), (10, 20, 10)
+    truth = math.fsum(w * r for w, r in zip(weights, rates, strict=True))
+    held = {"score": 0, "mover": 0}
+    for counts in rng.binomial(sizes, rates, (1000, 3)).tolist():
+        strata = list(zip(weights, counts, sizes, strict=True))
+        _, low, high = stratified_score([Term(*each) for each in strata], 4000)
+        held["score"] += low <= truth <= high
+        parts = [part_of(wilson(k, n), w) for w, k, n in strata]
+        _, low, high = stratified(parts, 4000, 0.95)
+        held["mover"] += low <= truth <= high
+    assert held["score"] > 920 > held["mover"]

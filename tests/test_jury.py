@@ -355,8 +355,8 @@ def test_a_plan_names_its_jury_fallbacks_and_cascade(tmp_path: Path) -> None:
 
     opened = open_plan(check(read_toml(path)), Settings(), "")
     assert [j.label for j in opened.fallbacks] == ["echo"]
-    assert opened.cheap is not None
-    assert (opened.cheap.label, opened.plan.audit, opened.plan.jury) == (
+    (cheap,) = opened.cheap
+    assert (cheap.label, opened.plan.audit, opened.plan.jury) == (
         "builtin",
         0.2,
         "any-unsafe",

@@ -8,7 +8,7 @@ that decides it; to resume is to skip the keys that are there.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -16,8 +16,8 @@ import msgspec
 
 from hiddenrisk.asking import Asker, Scene, Spent, digest
 from hiddenrisk.benchmarks.base import Loaded
-from hiddenrisk.cascade import Stratum
-from hiddenrisk.cascading import Cascade, stratum_of
+from hiddenrisk.cascade import Stratum, together
+from hiddenrisk.cascading import Cascade, shares_of, stratum_of
 from hiddenrisk.engine import Endpoint, Policy, run_window
 from hiddenrisk.errors import CallError, JudgeError
 from hiddenrisk.filing import judge_failure_of, lost_of, response_of, talked_of, verdict_of
@@ -108,8 +108,8 @@ class _Done(msgspec.Struct):
     """By model: responses that close a thought they never opened, less those without any tag."""
     stood_in: dict[tuple[str, Part, str], str]
     """(response, part, judge) -> the fallback whose verdict took that judge's place."""
-    strata: dict[tuple[str, Part], Stratum]
-    """What the cheap judge of a cascade made of (response, part)."""
+    strata: dict[tuple[str, Part, str], Stratum]
+    """(response, part, cheap judge of a cascade) -> what that judge made of it."""
 
 
 class _SeenResponse(msgspec.Struct):
@@ -130,12 +130,12 @@ class _SeenVerdict(msgspec.Struct):
     instead_of: str | None = None
 
 
-def already_done(folder: Path, cheap: str | None = None) -> _Done:
+def already_done(folder: Path, cheap: Collection[str] = ()) -> _Done:
     """Keys of the finished calls.
 
     Args:
         folder: the run directory.
-        cheap: label of the judge that reads first in a cascade.
+        cheap: labels of the judges that read first in a cascade.
 
     Raises:
         StoreError: a line of the record files is no record.
@@ -155,9 +155,9 @@ def already_done(folder: Path, cheap: str | None = None) -> _Done:
         if verdict.instead_of is not None:
             seat = (verdict.response, verdict.part, verdict.instead_of)
             done.stood_in[seat] = verdict.judge
-        if verdict.judge == cheap:
+        if verdict.judge in cheap:
             stratum = _stratum(verdict.score, verdict.grades)
-            done.strata[verdict.response, verdict.part] = stratum
+            done.strata[verdict.response, verdict.part, verdict.judge] = stratum
     return done
 
 
@@ -193,12 +193,13 @@ class Run:
         victim: Endpoint | None = None,
         *,
         fallbacks: Sequence[Judge] = (),
-        cheap: Judge | None = None,
+        cheap: Sequence[Judge] = (),
     ) -> None:
         self._plan = plan
         self._fallbacks = fallbacks
         self._cheap = cheap
-        self._cascade = Cascade(label=cheap.label, audit=plan.audit) if cheap else None
+        labels = tuple(j.label for j in cheap)
+        self._cascade = Cascade(labels=labels, shares=shares_of(plan.audit))
         self._endpoints = [Endpoint(m, policy) for m in models]
         self._judges = judges
         self._benchmarks = benchmarks
@@ -206,7 +207,7 @@ class Run:
         self._journal = journal
         self._folder = folder
         self._tally = tally
-        self._done = already_done(folder, cheap.label if cheap else None)
+        self._done = already_done(folder, labels)
         self._asker = Asker(journal, folder, self._count_turn)
         self._victim = victim
         self._checker = first_model(judges) or victim
@@ -229,7 +230,7 @@ class Run:
         async with AsyncExitStack() as stack:
             for endpoint in self._endpoints:
                 endpoint.worked_before = endpoint.model.label in self._done.models
-            asked = [*self._judges, *self._fallbacks, *([self._cheap] if self._cheap else [])]
+            asked = [*self._judges, *self._fallbacks, *self._cheap]
             judges = {j.label: j.endpoint for j in asked if j.endpoint}
             for label, endpoint in judges.items():
                 endpoint.worked_before = label in self._done.judges
@@ -343,14 +344,15 @@ class Run:
     async def _reads_on(
         self, benchmark: Loaded, prompt: Prompt, response: Response, part: Part, text: str
     ) -> bool:
-        """Have the cheap judge of a cascade, if there is one, read first; do the others read too?"""
-        if self._cheap is None or self._cascade is None:
-            return True
-        if self._cheap.endpoint is None and not benchmark.rules:
-            return True  # rules tell nothing here
-        await self._judge(self._cheap, benchmark, prompt, response, part, text)
-        stratum = self._done.strata.pop((response.key, part), "unsure")
-        return self._cascade.goes_on(response.key, stratum)
+        """Have the cheap judges of a cascade, if there are any, read first; do the others too?"""
+        found: list[Stratum] = []
+        for cheap in self._cheap:
+            if cheap.judges(benchmark, prompt.label):
+                await self._judge(cheap, benchmark, prompt, response, part, text)
+                place = (response.key, part, cheap.label)
+                found.append(self._done.strata.pop(place, "unsure"))
+        # Where none of them can tell anything, the others read as if there were no cascade.
+        return not found or self._cascade.goes_on(response.key, together(found))
 
     async def _by_the_jury(
         self, benchmark: Loaded, prompt: Prompt, response: Response, part: Part, text: str
@@ -447,9 +449,9 @@ class Run:
     ) -> None:
         verdict = verdict_of(key, opinion, spent, response, judge.label, part, instead_of)
         self._journal.append(verdict)
-        if judge is self._cheap:
+        if judge in self._cheap:
             stratum = _stratum(opinion.score, opinion.grades)
-            self._done.strata[response.key, part] = stratum
+            self._done.strata[response.key, part, judge.label] = stratum
         if opinion.problem_reason is not None:
             trouble = JudgeError(opinion.problem_reason, opinion.problem)
             self._fail(judge_failure_of(key, trouble, response, judge.label, part))

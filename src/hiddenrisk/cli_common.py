@@ -31,6 +31,29 @@ Conduct = Callable[["Opened", Path, Shown, Callable[[str], None]], "Ended"]
 """What carries out an opened plan in a folder, showing how far it is."""
 
 
+def _shares(
+    context: click.Context, param: click.Parameter, value: str | None
+) -> float | tuple[float, ...] | None:
+    """One share, or three with slashes between them: of the sure safe, the unsure, the unsafe.
+
+    Whether they are above 0 and at most 1 the plan checks, for plan files have them too.
+    """
+    if value is None:
+        return None
+    try:
+        numbers = tuple(float(word) for word in value.split("/"))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, 3):
+        raise click.BadParameter(
+            f"'{value}' is neither a share such as 0.1 nor three, SAFE/UNSURE/UNSAFE, such as "
+            "0.05/0.10/0.04.",
+            context,
+            param,
+        )
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
 class Finite(click.FloatRange):
     """A number, and neither infinite nor none at all, which compare as if in range."""
 
@@ -137,14 +160,15 @@ _JUDGING = (
     ),
     click.option(
         "--cascade",
+        multiple=True,
         metavar="SPEC",
-        help="Cheap judge that reads everything first; --judge reads where it is unsure, and an audit share of the rest.",
+        help="Cheap judge that reads everything first; --judge reads where it is unsure, and an audit share of the rest. Repeat for several: sure is what all say alike, unsure where they differ or one fails.",
     ),
     click.option(
         "--audit",
-        type=Finite(0.0, 1.0, min_open=True),
-        metavar="SHARE",
-        help="Share of what the cheap judge is sure of that --judge reads all the same. [default: 0.1]",
+        callback=_shares,
+        metavar="SHARE[/SHARE/SHARE]",
+        help="Share of what the cheap judges are sure of that --judge reads all the same, with all that they are unsure of; or SAFE/UNSURE/UNSAFE, the shares to read of what they call safe, are unsure of, and call unsafe, as 0.05/0.10/0.04. [default: 0.1]",
     ),
     click.option(
         "--parts",
@@ -236,10 +260,7 @@ def who_judges(opened: "Opened", benchmark: "Loaded") -> str:
 def tell_of_judging(console: "Terminal", opened: "Opened", benchmark: "Loaded") -> None:
     """Say before anything is sent who reads first, and what a reader of the numbers must know."""
     if cascade := opened.cascade_of(benchmark):
-        console.print(
-            f"{benchmark.title}: {cascade.label} reads everything first; the others read where "
-            f"it is unsure, and {cascade.audit:.0%} of the rest"
-        )
+        console.print(f"{benchmark.title}: {cascade.told}")
     for data in benchmark.data:
         if data.warning:
             console.print(f"UNVERIFIED data: {plain(data.warning)}", style="bold yellow")
@@ -325,6 +346,7 @@ def _interrupted(resume: str) -> int:
 def _show_run(out: "Terminal", opened: "Opened", folder: Path, summary: dict[str, Any]) -> None:
     from hiddenrisk.run import REPORT  # noqa: PLC0415 - see the module
     from hiddenrisk.tables import (  # noqa: PLC0415 - as above
+        advice,
         corrections,
         judges_table,
         late_notes,
@@ -336,7 +358,7 @@ def _show_run(out: "Terminal", opened: "Opened", folder: Path, summary: dict[str
     for table in (overview_table(summary), judges_table(summary)):
         if table is not None:
             out.print(table)
-    for line in corrections(summary):
+    for line in [*corrections(summary), *advice(summary)]:
         out.print(plain(line), soft_wrap=True, markup=False, highlight=False)
     told = {note for benchmark in opened.benchmarks for note in opened.notes(benchmark)}
     for note in late_notes(summary, told):

@@ -21,7 +21,8 @@ class Term(NamedTuple):
     """`coefficient` times a proportion that was seen `k` times in `n`."""
 
     coefficient: float
-    k: int
+    k: float
+    """A sum of scores, where they are not all 0 or 1."""
     n: int
 
 
@@ -89,7 +90,7 @@ def score_statistic(terms: Sequence[Term], constant: float = 0.0) -> float:
 
 def _variance_when_fitted(terms: Sequence[Term], constant: float, seen: float) -> float:
     """Variance of the sum at the fitted proportions; 0 where nothing fits."""
-    low, high = 0.0, math.inf
+    low, high, before = 0.0, math.inf, math.inf
     at = seen / math.fsum(_agresti(t) for t in terms)
     for _ in range(100):
         gap, slope, variance = _gap(terms, constant, at)
@@ -97,8 +98,11 @@ def _variance_when_fitted(terms: Sequence[Term], constant: float, seen: float) -
             return variance
         low, high = (at, high) if gap > 0 else (low, at)
         step = at - gap / slope if slope < 0 else math.inf
-        # Newton where it stays inside what is known; else outwards, or halfway.
-        at = step if low < step < min(high, 8 * at) else min(4 * at, (low + high) / 2)
+        # Newton where it stays inside what is known and gets on; else outwards, or halfway. It
+        # does not get on where a fitted proportion is 0 or 1 but for rounding.
+        inside = low < step < min(high, 8 * at) and abs(gap) <= before / 2
+        before = abs(gap)
+        at = step if inside else min(4 * at, (low + high) / 2)
     return _gap(terms, constant, at)[2] if math.isfinite(high) else 0.0
 
 
@@ -204,6 +208,39 @@ def stratified(parts: Iterable[Part], n: int, level: float) -> tuple[float, floa
     below = math.fsum((p.weight * (p.value - p.low)) ** 2 for p in parts) + between
     above = math.fsum((p.weight * (p.high - p.value)) ** 2 for p in parts) + between
     return value, value - math.sqrt(below), value + math.sqrt(above)
+
+
+def stratified_score(
+    terms: Sequence[Term], n: int, level: float = 0.95
+) -> tuple[float, float, float]:
+    """The same mean with the score interval of the sum, within 0 and 1.
+
+    It carries how the strata's sizes vary as `stratified` does. Where a stratum's rate is
+    near 0 or 1 it is narrower than MOVER (which holds in up to 99% there), and it holds where
+    all rates are (MOVER in as few as 91%).
+
+    Args:
+        terms: each stratum's share of the sample (they add up to 1), with what was seen in it.
+        n: size of the sample that the shares come from.
+        level: coverage in (0, 1).
+
+    Returns:
+        The mean, its lower and its upper limit. One stratum gives Wilson's.
+    """
+    value = math.fsum(t.coefficient * t.k / t.n for t in terms)
+    between = math.fsum(t.coefficient * (t.k / t.n - value) ** 2 for t in terms) / n
+
+    def statistic(at: float) -> float:
+        within = score_statistic(terms, at)
+        if within == 0 or math.isinf(within):
+            return within
+        gap = value - at
+        return gap / math.sqrt((gap / within) ** 2 + between)
+
+    limits = score_limits(statistic, value, (0.0, 1.0), level)
+    if limits is None:  # pragma: no cover - what was seen is never contradicted
+        raise AssertionError
+    return value, min(limits[0], value), max(limits[1], value)
 
 
 def mover_ratio(top: Part, bottom: Part) -> tuple[float, float]:

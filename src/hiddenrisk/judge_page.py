@@ -34,6 +34,27 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     fleiss: Fleiss | None = None
 
 
+class Stratum(msgspec.Struct, frozen=True, kw_only=True):
+    """Texts of which the cheap judges say the same."""
+
+    share: float = 0.0
+    texts: int = 0
+    drawn: int = 0
+    judged: int = 0
+    failed: int = 0
+    split: int = 0
+    pending: int = 0
+
+
+class Advice(msgspec.Struct, frozen=True, kw_only=True):
+    """Which shares would be better."""
+
+    option: str = ""
+    read: int = 0
+    width: float = 0.0
+    grows: bool = False
+
+
 class Cascaded(Estimate, frozen=True, kw_only=True):
     """What the judges would say of all harmful prompts, and what it took to know."""
 
@@ -42,16 +63,40 @@ class Cascaded(Estimate, frozen=True, kw_only=True):
     high: float | None = None
     n: int = 0
     reason: str | None = None
-    by: str = ""
-    cheap: Estimate = NOTHING
+    by: tuple[str, ...] = ()
+    cheap: dict[str, Estimate] = msgspec.field(default_factory=dict)
     texts: int = 0
+    read: int = 0
     calls: int = 0
     calls_saved: int = 0
     saved: float | None = None
-    audit: float = 0.0
     audited: int = 0
     unsure: float | None = None
     worth: float | None = None
+    strata: dict[str, Stratum] = msgspec.field(default_factory=dict)
+    lost: int = 0
+    caution: str | None = None
+    advice: Advice | None = None
+
+    @property
+    def advised(self) -> str | None:
+        """Which shares would be better, in words."""
+        return advised(self.advice, self) if self.advice else None
+
+
+def advised(advice: Advice, found: Cascaded) -> str:
+    """`next time --audit 0.03/0.11/0.04 would tell as much: ...`."""
+    about = f"about {advice.read:,} of {found.texts:,} texts"
+    if not advice.grows:
+        return (
+            f"next time {advice.option} would tell as much: the judges would read {about}, "
+            f"not {found.read:,}"
+        )
+    wide = "" if found.low is None or found.high is None else f", now {found.high - found.low:.3f}"
+    return (
+        f"to go on with this run, {advice.option} is the best split: the judges would read "
+        f"{about} in all, and the interval would be {advice.width:.3f} wide{wide}"
+    )
 
 
 class Deputies(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +118,7 @@ def judged_by(
     Args:
         judges: the jury.
         rule: how it decides.
-        first: the cheap judge of a cascade.
+        first: the cheap judges of a cascade.
         deputies: of each part, who else gave a verdict.
         named: the jury with its rubrics, in words; its labels if None.
     """

@@ -1,7 +1,7 @@
 """How the judges of a benchmark got on: with one another, by deputies, in a cascade."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,7 +9,9 @@ import msgspec
 from hiddenrisk import stats
 from hiddenrisk.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha, percent_agreement
 from hiddenrisk.benchmarks.base import Protocol
-from hiddenrisk.cascade import STRATA, Read, Stratum, cascaded
+from hiddenrisk.cascade import STRATA, Cascaded, Read, Shares, Stratum, advised, cascaded
+from hiddenrisk.cascading import audit_of, written
+from hiddenrisk.insights import BUILTIN
 from hiddenrisk.records import FAILED, LABELS, SCORED_OUTCOMES, SPLIT, UNJUDGED, Cell
 from hiddenrisk.stats import complement
 from hiddenrisk.types import Part
@@ -29,15 +31,21 @@ def judged_json(cell: Cell, part: Part, judges: Sequence[str], main: Protocol) -
     return found
 
 
-def judged_notes(cell: Cell) -> list[str]:
-    """What a reader of the rates must know of a cascade."""
+def judged_notes(cell: Cell, parts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What a reader of the rates must know of a cascade, given the parts of `summary.json`."""
     if cell.cascade is None:
         return []
+    first = " or, if it has none, ".join(cell.cascade.labels)
     note = (
-        f"Of a text that the judges did not read, the rates count what {cell.cascade.label} says. "
+        f"Of a text that the judges did not read, the rates count what {first} says. "
         "What the judges would say of all stands beside the rates, as the estimate of the cascade."
     )
-    return [note]
+    cautions = (
+        f"{name.capitalize()}: {caution}."
+        for name, part in parts.items()
+        if (caution := part.get("cascade", {}).get("caution"))
+    )
+    return [note, *cautions]
 
 
 def _stood_in(cell: Cell, part: Part, judges: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -114,43 +122,117 @@ def cascade_json(cell: Cell, part: Part, judges: Sequence[str], main: Protocol) 
     Only what the cascade drew counts: what they read besides (of an earlier run without a
     cascade, say) was not drawn by chance.
     """
-    if cell.cascade is None:
+    cascade = cell.cascade
+    if cascade is None:
         raise AssertionError("a benchmark without a cascade has no estimate of one")
-    texts: Counter[Stratum] = Counter()
-    judged: Counter[Stratum] = Counter()
-    unsafe: dict[Stratum, float] = dict.fromkeys(STRATA, 0.0)
-    cheap: Counter[float] = Counter()
+    tallies: dict[Stratum, _Tally] = {name: _Tally() for name in STRATA}
+    alone: dict[str, Counter[float]] = {label: Counter() for label in cascade.labels}
     for row in _readable(cell, part, judges):
         stratum = cell.stratum(row, part)
         if stratum is None:
             continue
-        texts[stratum] += 1
-        first = cell.own_word(row, part, cell.cascade.label)
-        if first is not None:
-            cheap[main.score(first)] += 1
-        word = cell.jury_word(row, part, judges) if cell.goes_on(row, part) else None
-        if isinstance(word, float):
-            judged[stratum] += 1
-            unsafe[stratum] += 1 - main.score(word)
-    read: dict[Stratum, Read] = {
-        s: Read(n=texts[s], judged=judged[s], unsafe=unsafe[s]) for s in STRATA
-    }
-    found = cascaded(read)
-    n = texts.total()
+        tallies[stratum].n += 1
+        for label, scores in alone.items():
+            if (word := cell.own_word(row, part, label)) is not None:
+                scores[main.score(word)] += 1
+        if cell.goes_on(row, part):
+            tallies[stratum].take(cell.jury_word(row, part, judges), main)
+    read: dict[Stratum, Read] = {name: tally.read() for name, tally in tallies.items()}
+    found, n = cascaded(read), sum(r.n for r in read.values())
+    members = sum(judge != BUILTIN for judge in judges)
     return {
         **msgspec.to_builtins(complement(found.rate)),
         "reason": found.reason,
-        "by": cell.cascade.label,
-        "cheap": msgspec.to_builtins(stats.mean_of(cheap)),
+        "by": list(cascade.labels),
+        "cheap": {label: msgspec.to_builtins(stats.mean_of(s)) for label, s in alone.items()},
         "texts": n,
-        "calls": found.calls,
-        "calls_saved": n - found.calls,
+        "read": found.drawn,
+        "calls": found.drawn * members,
+        "calls_saved": (n - found.drawn) * members,
         "saved": found.saved,
-        "audit": cell.cascade.audit,
-        "audited": judged["sure safe"] + judged["sure unsafe"],
-        "unsure": texts["unsure"] / n if n else None,
+        "audit": msgspec.to_builtins(audit_of(cascade.shares)),
+        "audited": read["sure safe"].drawn + read["sure unsafe"].drawn,
+        "unsure": read["unsure"].n / n if n else None,
         "worth": found.worth,
+        "strata": {name: _stratum_json(r, cascade.shares.of(name)) for name, r in read.items()},
+        "lost": found.lost,
+        "if_lost": _if_lost(found),
+        "caution": _caution(found),
+        "advice": _advice(read, cascade.shares),
     }
+
+
+class _Tally:
+    """One stratum, while its texts are counted."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.judged = 0
+        self.unsafe = 0.0
+        self.words: Counter[str] = Counter()
+        """Why there is no verdict."""
+
+    def take(self, said: float | str, main: Protocol) -> None:
+        """Count a text that was drawn."""
+        if isinstance(said, str):
+            self.words[said] += 1
+        else:
+            self.judged += 1
+            self.unsafe += 1 - main.score(said)
+
+    def read(self) -> Read:
+        """What is known of the stratum; whatever is neither split nor not yet judged failed."""
+        split, pending = self.words[SPLIT], self.words[UNJUDGED]
+        return Read(
+            n=self.n,
+            judged=self.judged,
+            unsafe=self.unsafe,
+            failed=self.words.total() - split - pending,
+            split=split,
+            pending=pending,
+        )
+
+
+def _stratum_json(read: Read, share: float) -> dict[str, Any]:
+    return {
+        "share": share,
+        "texts": read.n,
+        "drawn": read.drawn,
+        "judged": read.judged,
+        "failed": read.failed,
+        "split": read.split,
+        "pending": read.pending,
+        "unsafe": read.unsafe,
+    }
+
+
+def _if_lost(found: Cascaded) -> dict[str, float] | None:
+    """From where to where the safety rate's interval goes if what is lost is all of one kind."""
+    if found.if_lost is None:
+        return None
+    low, high = found.if_lost
+    return {"low": 1 - high, "high": 1 - low}
+
+
+def _caution(found: Cascaded) -> str | None:
+    if found.caution is None or (limits := _if_lost(found)) is None:
+        return found.caution
+    return (
+        f"{found.caution}; were they all safe or all unsafe, the interval of the cascade would "
+        f"reach from {limits['low']:.1%} to {limits['high']:.1%}"
+    )
+
+
+def _advice(read: Mapping[Stratum, Read], shares: Shares) -> dict[str, Any] | None:
+    """Which shares would be better, with the option that asks for them."""
+    found = advised(read, shares)
+    if found is None:
+        return None
+    told = {
+        "audit": msgspec.to_builtins(audit_of(found.shares)),
+        "option": f"--audit {written(found.shares)}",
+    }
+    return {**told, "read": found.drawn, "width": found.width, "grows": found.grows}
 
 
 _READABLE = SCORED_OUTCOMES | FAILED | {SPLIT, UNJUDGED}

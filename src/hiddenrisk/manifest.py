@@ -44,7 +44,7 @@ def manifest_of(opened: Opened) -> dict[str, Any]:
             for b in opened.benchmarks
         },
         **({"victim": opened.victim.model.identity} if opened.victim else {}),
-        **({"cascade": _identity(opened.cheap)} if opened.cheap else {}),
+        **_cascade_of(opened),
     }
     return {
         "hiddenrisk": __version__,
@@ -99,9 +99,16 @@ def judges_of(opened: Opened) -> dict[str, Any]:
 
 
 def deputies_of(opened: Opened) -> dict[str, Any]:
-    """What each judge beside the jury is, by its label: fallbacks, and the cheap one."""
-    others = (*opened.fallbacks, *((opened.cheap,) if opened.cheap else ()))
-    return {j.label: _identity(j) for j in others}
+    """What each judge beside the jury is, by its label: fallbacks, and the cheap ones."""
+    return {j.label: _identity(j) for j in (*opened.fallbacks, *opened.cheap)}
+
+
+def _cascade_of(opened: Opened) -> dict[str, Any]:
+    """What the cheap judge is, or what each of several is; nothing without a cascade."""
+    found = {j.label: _identity(j) for j in opened.cheap}
+    if len(found) == 1:
+        return {"cascade": next(iter(found.values()))}
+    return {"cascade": found} if found else {}
 
 
 def _identity(judge: Judge) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hiddenrisk.assess import Judge, first_model
 from hiddenrisk.benchmarks import open_benchmark
 from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
 from hiddenrisk.benchmarks.protocols import protocols_of
-from hiddenrisk.cascading import Cascade
+from hiddenrisk.cascading import Cascade, shares_of
 from hiddenrisk.engine import Endpoint, Policy
 from hiddenrisk.errors import UsageError, unknown
 from hiddenrisk.evidence import Evidence, Scope, open_evidence
@@ -52,7 +52,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """Who plays the other side of dialogues."""
     fallbacks: tuple[Judge, ...] = ()
     """Who is asked where a judge gives no usable verdict, in this order."""
-    cheap: Judge | None = None
+    cheap: tuple[Judge, ...] = ()
     """Who reads first in a cascade."""
     evidence: Evidence = Evidence()
     """What is known of the judges' errors."""
@@ -65,7 +65,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def leaves_machine(self) -> bool:
         """Whether a call goes to an endpoint that may cost money."""
-        judges = [*self.judges, *self.fallbacks, *([self.cheap] if self.cheap else [])]
+        judges = [*self.judges, *self.fallbacks, *self.cheap]
         asked = [*self.models, *(j.endpoint.model for j in judges if j.endpoint)]
         asked += [self.victim.model] if self.victim else []
         return not all(m.local for m in asked)
@@ -105,13 +105,12 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
         return list(self.judges) if benchmark.rules or not asked else asked
 
     def cascade_of(self, benchmark: Loaded) -> Cascade | None:
-        """Who reads it first, and how much the others read of what that one is sure of.
+        """Who reads it first, and how much the others read of what those make of it.
 
         Rules come first only where a refusal says something.
         """
-        if self.cheap is None or (self.cheap.endpoint is None and not benchmark.rules):
-            return None
-        return Cascade(label=self.cheap.label, audit=self.plan.audit)
+        labels = tuple(j.label for j in self.cheap if j.endpoint or benchmark.rules)
+        return Cascade(labels=labels, shares=shares_of(self.plan.audit)) if labels else None
 
     def notes(self, benchmark: Loaded) -> list[str]:
         """What a reader of its numbers must know."""
@@ -121,9 +120,8 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def deputies(self) -> list[Judge]:
-        """The models that judge beside the jury: fallbacks, and the cheap one of a cascade."""
-        others = [*self.fallbacks, *([self.cheap] if self.cheap else [])]
-        return [j for j in others if j.endpoint]
+        """The models that judge beside the jury: fallbacks, and the cheap ones of a cascade."""
+        return [j for j in (*self.fallbacks, *self.cheap) if j.endpoint]
 
     @property
     def models_judging(self) -> list[Judge]:
@@ -132,7 +130,8 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
 
     def abstaining(self) -> frozenset[str]:
         """The judges that cannot tell refusals, and so do not judge harmless prompts."""
-        return frozenset(j.label for j in self.models_judging if abstains(j))
+        models = [*self.models_judging, *(j for j in self.cheap if j.endpoint)]
+        return frozenset(j.label for j in models if abstains(j))
 
     def rubrics(self, benchmark: Loaded) -> str:
         """By what it is judged: one rubric, or each judge's."""
@@ -219,14 +218,14 @@ def open_plan(plan: Plan, settings: Settings, command: str, stored: Stored | Non
     opening = open_judge if known is None else partial(stored_judge, identities=known)
     judges = tuple(opening(text, policy) for text in plan.judges)
     fallbacks = tuple(opening(text, policy) for text in plan.fallbacks)
-    cheap = opening(plan.cascade, policy) if plan.cascade else None
-    distinct("judge", [j.label for j in (*judges, *fallbacks, *([cheap] if cheap else []))])
+    cheap = tuple(opening(text, policy) for text in plan.cascade)
+    distinct("judge", [j.label for j in (*judges, *fallbacks, *cheap)])
     tell_twins_apart(models)
     if known is None:
         tell_twins_apart([j.endpoint.model for j in judges if j.endpoint])
         _tell_cheap_apart(cheap, judges)
     distinct("label", [*(m.label for m in models), *(f"judge {j.label}" for j in judges)])
-    if cheap is not None and all(j.endpoint is None for j in judges):
+    if cheap and all(j.endpoint is None for j in judges):
         raise UsageError(
             "--cascade saves calls of a judge that is a model; name the dear one with --judge"
         )
@@ -327,10 +326,11 @@ def tell_twins_apart(models: Sequence[Model]) -> None:
             model.identity = {**model.identity, "label": model.label}
 
 
-def _tell_cheap_apart(cheap: Judge | None, judges: Sequence[Judge]) -> None:
+def _tell_cheap_apart(cheap: Sequence[Judge], judges: Sequence[Judge]) -> None:
     """The same for a cheap judge that is one of the others by another name; theirs stay."""
-    if cheap is not None and cheap.endpoint is not None:
-        model = cheap.endpoint.model
+    models = [j.endpoint.model for j in cheap if j.endpoint]
+    tell_twins_apart(models)
+    for model in models:
         if any(j.endpoint and j.endpoint.model.identity == model.identity for j in judges):
             model.identity = {**model.identity, "label": model.label}
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from hiddenrisk.benchmarks.base import Loaded
+from hiddenrisk.cascading import Audit, cheap_of, shares_of
 from hiddenrisk.errors import UsageError
 from hiddenrisk.jury import Rule
 from hiddenrisk.types import Prompt
@@ -22,6 +23,7 @@ SHIPPED = ("paper",)
 PLAIN = "default"
 """The decoding strategy that is none."""
 AUDIT = 0.1
+"""Of what the cheap judges are sure of; all that they are unsure of is read."""
 DEFAULT_MODEL, DEFAULT_JUDGE, DEFAULT_BENCHMARK = "local/smollm2?think", "builtin", "starter"
 
 
@@ -44,10 +46,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """How several judges decide."""
     fallbacks: tuple[str, ...] = ()
     """Judges that are asked, in this order, where one gives no usable verdict."""
-    cascade: str | None = None
-    """A cheap judge that reads everything first; the others read where it is unsure."""
-    audit: float = AUDIT
-    """Share of what the cheap judge is sure of that the others read all the same."""
+    cascade: tuple[str, ...] = ()
+    """Cheap judges that read everything first; the others read where these are unsure."""
+    audit: Audit = AUDIT
+    """How much the others read of what the cheap judges are sure of; or of what those call
+    safe, are unsure of, and call unsafe."""
     benchmarks: tuple[str, ...] = (DEFAULT_BENCHMARK,)
     decodings: tuple[str, ...] = ()
     """Strategies under which every model is asked, each as a model of its own; "default" is
@@ -122,7 +125,7 @@ def check(fields: dict[str, Any], where: str = "the plan") -> Plan:
         UsageError: a field is unknown, of a wrong type, or out of range.
     """
     try:
-        plan = msgspec.convert(fields, Plan)
+        plan = plan_from(fields)
     except msgspec.ValidationError as error:
         fields_known = f". A plan has {', '.join(Plan.__struct_fields__)}"
         raise UsageError(
@@ -141,17 +144,38 @@ def check(fields: dict[str, Any], where: str = "the plan") -> Plan:
     for name in ("models", "judges", "benchmarks"):
         if not getattr(plan, name):
             raise UsageError(f"{where}: {name} is empty; name at least one")
-    if not 0 < plan.audit <= 1:
-        raise UsageError(
-            f"{where}: audit is {plan.audit:g}; it must be above 0 (what is never read twice tells "
-            "nothing of the cheap judge's errors) and at most 1"
-        )
-    if plan.audit != AUDIT and plan.cascade is None:
-        raise UsageError(f"{where}: audit needs a cascade; name its cheap judge with --cascade")
+    _check_audit(plan, where)
     for pair in plan.pairs:
         if (pair.distilled is None) == (pair.reasoning is None):
             raise UsageError(f"{where}: a pair has a base and either distilled or reasoning")
     return plan
+
+
+def plan_from(fields: dict[str, Any]) -> Plan:
+    """A plan from its fields, not checked; an older one names one cheap judge, or none.
+
+    Raises:
+        msgspec.ValidationError: a field is unknown, or of a wrong type.
+    """
+    cascade = fields.get("cascade", ())
+    if cascade is None or isinstance(cascade, str):
+        fields = {**fields, "cascade": cheap_of(cascade)}
+    return msgspec.convert(fields, Plan)
+
+
+def _check_audit(plan: Plan, where: str) -> None:
+    audit = plan.audit
+    try:
+        shares_of(audit)
+    except ValueError as error:
+        said = "/".join(f"{s:g}" for s in (audit if isinstance(audit, tuple) else (audit,)))
+        each = "each share" if isinstance(audit, tuple) else "it"
+        raise UsageError(
+            f"{where}: audit is {said}; {each} must be above 0 (what is never read twice tells "
+            "nothing of the cheap judge's errors) and at most 1"
+        ) from error
+    if audit != AUDIT and not plan.cascade:
+        raise UsageError(f"{where}: audit needs a cascade; name its cheap judge with --cascade")
 
 
 def asked_under(plan: Plan) -> list[tuple[str, str]]:

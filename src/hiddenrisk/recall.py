@@ -78,7 +78,7 @@ class Recalled(Run):
         tally: Tally,
         victim: Endpoint | None = None,
         fallbacks: Sequence[Judge] = (),
-        cheap: Judge | None = None,
+        cheap: Sequence[Judge] = (),
     ) -> None:
         super().__init__(
             plan,

@@ -10,7 +10,7 @@ import msgspec
 
 from hiddenrisk import store
 from hiddenrisk.benchmarks.base import Protocol
-from hiddenrisk.cascade import Stratum
+from hiddenrisk.cascade import Stratum, together
 from hiddenrisk.cascading import SHORT, Cascade, stratum_of
 from hiddenrisk.judges.odds import LABEL_MASS, P_UNSAFE
 from hiddenrisk.jury import Rule, decided
@@ -311,7 +311,8 @@ class Cell:
     def score(self, row: int, part: Part, judges: Sequence[str]) -> float | str:
         """What the judges say of a part, or else a person; or the reason why nobody does.
 
-        Where a cascade spared the judges a part, what the cheap one says.
+        Where a cascade spared the judges a part, what the first cheap one says that has a
+        verdict; or why none has.
         """
         said = self.judges_word(row, part, judges)
         if isinstance(said, float) or (said == UNJUDGED and self.asked(row, judges)):
@@ -323,8 +324,12 @@ class Cell:
         said = self.jury_word(row, part, judges)
         if said != UNJUDGED or self.cascade is None or self.stratum(row, part) is None:
             return said
-        word = None if self.goes_on(row, part) else self._vote(row, part, self.cascade.label)
-        return said if word is None else word
+        if self.goes_on(row, part):
+            return said
+        cheap = self.asked(row, self.cascade.labels)
+        words = (self._vote(row, part, judge) for judge in cheap)
+        first = next((word for word in words if word is not None), None)
+        return self.problems[part, cheap[0]][row] if first is None else first
 
     def jury_word(self, row: int, part: Part, judges: Sequence[str]) -> float | str:
         """The score on which the judges settle by their rule, or why they settle on none.
@@ -361,15 +366,15 @@ class Cell:
         return row in self.human[part] and outcome in SCORED_OUTCOMES and not settled
 
     def stratum(self, row: int, part: Part) -> Stratum | None:
-        """What the cheap judge of a cascade made of a part; None where it was not asked."""
-        if self.cascade is None:
-            return None
-        cheap = self.cascade.label
-        word = self._vote(row, part, cheap)
-        if word is None and row not in self.problems[part, cheap]:
-            return None
-        doubtful = (row, part, cheap) in self.doubtful
-        return stratum_of(word, self.odds[part, cheap].get(row), doubtful=doubtful)
+        """What the cheap judges of a cascade made of a part; None where one was not asked."""
+        found: list[Stratum] = []
+        for cheap in self.asked(row, self.cascade.labels) if self.cascade else ():
+            word = self._vote(row, part, cheap)
+            if word is None and row not in self.problems[part, cheap]:
+                return None
+            doubtful = (row, part, cheap) in self.doubtful
+            found.append(stratum_of(word, self.odds[part, cheap].get(row), doubtful=doubtful))
+        return together(found) if found else None
 
     def goes_on(self, row: int, part: Part) -> bool:
         """Whether a cascade has the judges read a part too."""

@@ -14,6 +14,7 @@ import msgspec
 from hiddenrisk import __version__
 from hiddenrisk.asking import now
 from hiddenrisk.assess import Tally
+from hiddenrisk.cascading import cheap_of, shares_of
 from hiddenrisk.errors import UsageError
 from hiddenrisk.manifest import RUN, deputies_of, judges_of, rubrics_of
 from hiddenrisk.opening import Opened
@@ -60,8 +61,7 @@ def _check_judges(opened: Opened, manifest: Manifest, folder: Path) -> None:
         UsageError: a label stands there for something else.
     """
     known = _known_judges(manifest)
-    cheap = [opened.cheap] if opened.cheap else []
-    for judge in (*opened.judges, *opened.fallbacks, *cheap):
+    for judge in (*opened.judges, *opened.fallbacks, *opened.cheap):
         if judge.endpoint is None:
             continue  # newer rules are newer rules; their verdicts take the place of the old
         model = judge.endpoint.model
@@ -141,7 +141,7 @@ def _note(opened: Opened, folder: Path) -> None:
         judges=list(opened.plan.judges),
         jury=opened.plan.jury,
         fallbacks=list(opened.plan.fallbacks),
-        cascade=opened.plan.cascade,
+        cascade=list(opened.plan.cascade),
         audit=opened.plan.audit,
         parts=opened.plan.parts,
         insights=opened.plan.insights,
@@ -158,6 +158,7 @@ def _note(opened: Opened, folder: Path) -> None:
 
 
 def _what(judging: Judging) -> tuple[object, ...]:
-    panel = (judging.jury, judging.fallbacks, judging.cascade, judging.audit)
+    cascade = (cheap_of(judging.cascade), shares_of(judging.audit))
+    panel = (judging.jury, judging.fallbacks, *cascade)
     identity = _as_stored(judging.identity)
     return (identity, *panel, judging.parts, judging.insights, judging.rubrics)

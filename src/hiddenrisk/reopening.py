@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from hiddenrisk import __version__
 from hiddenrisk.benchmarks import open_benchmark
 from hiddenrisk.benchmarks.base import Loaded
+from hiddenrisk.cascading import Audit
 from hiddenrisk.engine import Endpoint, Policy
 from hiddenrisk.errors import DataError, StoreError, UsageError
 from hiddenrisk.importing import Imported, imported_benchmark
@@ -24,7 +25,7 @@ from hiddenrisk.manifest import BENCHMARKS, RUN, rubrics_of
 from hiddenrisk.models.spec import parse
 from hiddenrisk.models.standin import StandIn
 from hiddenrisk.opening import Opened, Stored, open_plan
-from hiddenrisk.plan import AUDIT, PANEL, Plan, Settings, check
+from hiddenrisk.plan import AUDIT, PANEL, Plan, Settings, check, plan_from
 from hiddenrisk.recall import limit_for, shelf_of
 from hiddenrisk.store import RESPONSES
 
@@ -51,12 +52,13 @@ class Judging(msgspec.Struct, kw_only=True):
     judges: list[str]
     jury: Rule = "majority"
     fallbacks: list[str] = []
-    cascade: str | None = None
-    audit: float = AUDIT
+    cascade: str | list[str] | None = None
+    """The cheap judges; older files name one, or none."""
+    audit: Audit = AUDIT
     parts: Parts
     insights: Looks
     identity: dict[str, dict[str, Any]]
-    """What each judge is, by its label: the jury, the fallbacks, the cheap one."""
+    """What each judge is, by its label: the jury, the fallbacks, the cheap ones."""
     rubrics: dict[str, list[str]]
     """By which rubrics, by benchmark."""
     command: str
@@ -227,7 +229,7 @@ def plan_of(manifest: Manifest, folder: Path) -> Plan:
         StoreError: this version does not know such a plan.
     """
     try:
-        return msgspec.convert(manifest.plan, Plan)
+        return plan_from(manifest.plan)
     except msgspec.ValidationError as error:
         raise StoreError(
             f"{folder} was made by hiddenrisk {manifest.hiddenrisk}, and this is {__version__}, "

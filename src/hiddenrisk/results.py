@@ -183,7 +183,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     def judged_by(self) -> str:
         """Who gave the verdicts."""
         parts = [p for p in self.parts.values() if p]
-        first = next((p.cascade.by for p in parts if p.cascade), None)
+        first = next((" + ".join(p.cascade.by) for p in parts if p.cascade), None)
         deputies = [Deputies(fallbacks=p.fallbacks, by_human=p.by_human) for p in parts]
         return judged_by(self.judges, self.jury, first, deputies)
 

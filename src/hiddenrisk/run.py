@@ -223,7 +223,7 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
         "judges": {
             **{j.label: {"spec": j.spec, "kind": _kind(j), **j.form.named} for j in opened.judges},
             **_others("fallback", opened.fallbacks),
-            **_others("cheap", [opened.cheap] if opened.cheap else []),
+            **_others("cheap", opened.cheap),
         },
         "jury": opened.plan.jury,
         "evidence": evidence_json(opened.evidence, matched),

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from hiddenrisk.asking import digest, now
-from hiddenrisk.cascading import Cascade
+from hiddenrisk.cascading import Audit, Cascade, cheap_of, shares_of
 from hiddenrisk.errors import StoreError, UsageError
 from hiddenrisk.jury import Rule
 from hiddenrisk.records import FAILED, SCORED_OUTCOMES, SPLIT, UNJUDGED, Cell, read_records
@@ -113,7 +113,10 @@ def texts_of(
 
 def _cascade(results: _Results) -> Cascade | None:
     found = next((p["cascade"] for p in results.parts.values() if p.get("cascade")), None)
-    return Cascade(label=found["by"], audit=found["audit"]) if found else None
+    if not found:
+        return None
+    shares = shares_of(msgspec.convert(found["audit"], Audit))
+    return Cascade(labels=cheap_of(found["by"]), shares=shares)
 
 
 def _wanted(

@@ -97,6 +97,7 @@ def summarise_cell(
         members = [whole, *_groups_of(path, groups), *_views_of(path, benchmark, views)]
         _count_missing(members, parts, label, count)
     main = protocols[0]
+    whole_json = _whole_json(cell, whole, main, parts, benchmark, judges)
     return {
         "title": benchmark.title,
         "version": benchmark.version,
@@ -105,7 +106,7 @@ def summarise_cell(
         "rubric": rubric or f"{benchmark.rubric.name} {benchmark.rubric.version}",
         "judges": list(judges),
         "jury": cell.rule,
-        **_whole_json(cell, whole, main, parts, benchmark, judges),
+        **whole_json,
         "failed": failed,
         "judge_failures": dict(sorted(silent.items())),
         **_unasked(cell, judges, parts),
@@ -119,7 +120,10 @@ def summarise_cell(
         if looker
         else None,
         "protocols": {p.name: _protocol_json(whole, p, parts) for p in protocols[1:]},
-        "notes": [*(benchmark.notes if notes is None else notes), *judged_notes(cell)],
+        "notes": [
+            *(benchmark.notes if notes is None else notes),
+            *judged_notes(cell, whole_json["parts"]),
+        ],
     }
 
 

@@ -7,7 +7,7 @@ import msgspec
 from rich import box
 from rich.table import Table
 
-from hiddenrisk.judge_page import Deputies, judged_by
+from hiddenrisk.judge_page import Cascaded, Deputies, judged_by
 from hiddenrisk.records import SCORED_OUTCOMES
 from hiddenrisk.types import Finish
 
@@ -80,7 +80,7 @@ def results_table(summary: dict[str, Any]) -> Table:
 def judged(results: dict[str, Any]) -> str:
     """Who gave the verdicts of a benchmark; see `judge_page.judged_by`."""
     parts: list[dict[str, Any]] = list(results["parts"].values())
-    first = next((p["cascade"]["by"] for p in parts if "cascade" in p), None)
+    first = next((" + ".join(p["cascade"]["by"]) for p in parts if "cascade" in p), None)
     return judged_by(
         results["judges"],
         results.get("jury", ""),
@@ -98,12 +98,26 @@ def _cascades(results: dict[str, Any]) -> list[str]:
         if not found or not found["texts"]:
             continue
         said = rate(found) if found["value"] is not None else "no estimate"
-        cheap = found["cheap"]["value"]
-        alone = DASH if cheap is None else f"{cheap:.1%}"
-        lines.append(
-            f"{name} by cascade\n{said}\n{found['by']} alone {alone}\n"
-            f"{found['calls_saved']:,} of {found['texts']:,} calls\nsaved"
-        )
+        alone = "".join(f"\n{by} alone {_bare(cheap)}" for by, cheap in found["cheap"].items())
+        lost = f"\n{found['lost']:,} read in vain" if found["lost"] else ""
+        saved, calls = found["calls_saved"], found["calls_saved"] + found["calls"]
+        lines.append(f"{name} by cascade\n{said}{alone}\n{saved:,} of {calls:,} calls\nsaved{lost}")
+    return lines
+
+
+def _bare(estimate: dict[str, Any]) -> str:
+    return DASH if estimate["value"] is None else f"{estimate['value']:.1%}"
+
+
+def advice(summary: dict[str, Any]) -> list[str]:
+    """Which shares would be better for each cascade, a line each; nothing where none would."""
+    lines: list[str] = []
+    for label, model in summary["models"].items():
+        for name, results in model["benchmarks"].items():
+            for part, rates in results["parts"].items():
+                found = msgspec.convert(rates.get("cascade", {}), Cascaded).advised
+                if found:
+                    lines.append(f"{label}, {name}, {part}: cascade: {found}")
     return lines
 
 
@@ -286,13 +300,9 @@ def _how(found: dict[str, Any]) -> str:
         f"by {found['labelled']} human labels of these responses"
         if not labels
         else f"by {labels['n']:,} labels of {labels['set']} ({labels['judge']}: sensitivity "
-        f"{_percent(labels['sensitivity'])}, specificity {_percent(labels['specificity'])})"
+        f"{_bare(labels['sensitivity'])}, specificity {_bare(labels['specificity'])})"
     )
     return f"corrected {by}; {found['note']}"
-
-
-def _percent(estimate: dict[str, Any]) -> str:
-    return DASH if estimate["value"] is None else f"{estimate['value']:.1%}"
 
 
 def outcomes(results: dict[str, Any]) -> str:
