@@ -136,6 +136,9 @@ Examples:
       --judge openai/gpt-4o --judge anthropic/claude-sonnet-4-5 --fallback deepseek/deepseek-chat
   hiddenrisk assess --model openai/gpt-4o --benchmark airbench --judge openai/gpt-4o \\
       --cascade http://localhost:8000/v1#guard --audit 0.1     the dear judge reads a part
+  hiddenrisk assess --model openai/gpt-4o --benchmark airbench --judge openai/gpt-4o \\
+      --cascade http://localhost:8000/v1#guard --cascade http://localhost:8001/v1#other \\
+      --audit 0.05/0.10/0.04     of what both call safe, they are unsure of, both call unsafe
 """
 
 
