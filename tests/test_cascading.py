@@ -61,10 +61,10 @@ def test_a_judge_whose_likely_words_are_no_labels_is_never_sure(tmp_path: Path) 
     ]
     write(tmp_path, files)
     (cell,) = read_records(tmp_path).cells.values()
-    cell.cascade = Cascade(label="cheap", audit=0.1)
+    cell.cascade = Cascade(labels=("cheap",), shares=shares_of(0.1))
     assert [cell.stratum(0, part) for part in grades] == ["unsure", "sure unsafe"]
-    done = already_done(tmp_path, "cheap")
-    assert {part: stratum for (_, part), stratum in done.strata.items()} == {
+    done = already_done(tmp_path, ["cheap"])
+    assert {part: stratum for (_, part, _), stratum in done.strata.items()} == {
         Part.ANSWER: "unsure",
         Part.THINKING: "sure unsafe",
     }

@@ -13,6 +13,7 @@ from hiddenrisk import __version__
 from hiddenrisk.asking import digest, now
 from hiddenrisk.assess import Judge
 from hiddenrisk.benchmarks.base import Loaded
+from hiddenrisk.cascading import cheap_of
 from hiddenrisk.engine import Policy
 from hiddenrisk.errors import StoreError, UsageError
 from hiddenrisk.insights import BUILTIN
@@ -125,7 +126,7 @@ def rubrics_of(benchmark: Loaded) -> list[str]:
 class _Panel(msgspec.Struct, frozen=True):
     judges: list[str] = []
     fallbacks: list[str] = []
-    cascade: str | None = None
+    cascade: str | list[str] | None = None
 
 
 class _Panels(msgspec.Struct, frozen=True):
@@ -141,7 +142,7 @@ def judges_before(folder: Path, policy: Policy) -> list[Judge]:
         return []
     specs: dict[str, None] = {}
     for panel in (found.plan, *found.judgings):
-        cheap = [panel.cascade] if panel.cascade else []
+        cheap = cheap_of(panel.cascade)
         specs |= dict.fromkeys([*panel.judges, *panel.fallbacks, *cheap])
     judges: list[Judge] = []
     for text in specs:
