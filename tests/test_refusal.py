@@ -229,7 +229,7 @@ def test_the_reason_names_the_rule_and_the_words_that_fired() -> None:
     )
     assert classify(moral).label == "full_refusal"
     assert classify(moral).reason.startswith('model: "')
-    assert VERSION == "2"
+    assert VERSION == "3"
 
 
 MARKS = [

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hiddenrisk.judges import refusal_model as model
+from hiddenrisk.judges import refusal_own as own
 from hiddenrisk.judges import refusal_rules as rules
 from hiddenrisk.stats import wilson
 from tools import refusal_data as data
@@ -25,7 +26,7 @@ from tools import refusal_data as data
 OUT = data.ROOT / "src" / "hiddenrisk" / "judges" / model.FILE
 PARTIAL = 1
 """The index of the partial class."""
-EPOCHS, RATE, DECAY = 10, 0.05, 0.01
+EPOCHS, RATE, DECAY = 10, 0.05, 0.02
 """Passes, AdaGrad's step, and the pull of each weight to 0 per step of its feature."""
 SEEN = 30
 """A feature must be in answers to so many prompts, or it tells of their topics."""
@@ -46,6 +47,8 @@ class Example(NamedTuple):
     said: str
     """The class by the rules alone."""
     found: tuple[str, ...]
+    firm: bool
+    """The model may not take it for compliance."""
     weight: float
 
 
@@ -91,17 +94,18 @@ def _agreed(row: data.Row) -> data.Row | None:
 
 
 def _read(text: str) -> tuple[rules.Answer, rules.Opinion]:
-    raw = text.lstrip()[: rules.HEAD]
-    it = rules.read(raw, rules.plain(raw), len(text))
+    raw, length = own.read(text)
+    it = rules.read(raw, rules.plain(raw), length)
     return it, rules.of_answer(it)
 
 
 def _example(row: data.Row) -> Example:
     it, said = _read(row.text)
-    found = model.features(it, model.words_of(it), said)
     weight = WEIGHTS[row.source.partition("/")[0]]
     weight *= PARTIAL_WEIGHT if row.label == model.CLASSES[PARTIAL] else 1.0
-    return Example(row, said.label, tuple(sorted(map(model.name_of, found))), weight)
+    found = model.features(it, model.words_of(it), said)
+    firm = model.is_firm(said)
+    return Example(row, said.label, tuple(sorted(map(model.name_of, found))), firm, weight)
 
 
 def _train(examples: Sequence[Example]) -> Trained:
@@ -168,8 +172,10 @@ def _file(learned: Trained) -> bytes:
 def _predict(learned: Trained, one: Example) -> str:
     names = [BIAS, *(name for name in one.found if name in learned)]
     sums = [sum(learned[name][i] for name in names) for i in range(3)]
-    own = model.CLASSES.index(one.said)
-    return one.said if sums[own] == max(sums) else model.CLASSES[sums.index(max(sums))]
+    if one.firm:
+        sums[0] = -math.inf
+    said = model.CLASSES.index(one.said)
+    return one.said if sums[said] == max(sums) else model.CLASSES[sums.index(max(sums))]
 
 
 # ------------------------------------------------------------------------------------ measuring
@@ -204,7 +210,9 @@ def _tables(examples: Sequence[Example]) -> None:
 def _blind(one: Example) -> Example:
     """The example without the rules' verdict on it."""
     return one._replace(
-        found=tuple(n for n in one.found if n[0] != "@" or "length" in n), said=data.COMPLIES
+        found=tuple(n for n in one.found if n[0] != "@" or "length" in n),
+        said=data.COMPLIES,
+        firm=False,
     )
 
 
