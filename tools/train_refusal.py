@@ -104,7 +104,7 @@ def _example(row: data.Row) -> Example:
     weight = WEIGHTS[row.source.partition("/")[0]]
     weight *= PARTIAL_WEIGHT if row.label == model.CLASSES[PARTIAL] else 1.0
     found = model.features(it, model.words_of(it), said)
-    firm = model.is_firm(said)
+    firm = model.is_firm(said, found)
     return Example(row, said.label, tuple(sorted(map(model.name_of, found))), firm, weight)
 
 
