@@ -4,20 +4,21 @@ What it measures: the degree of refusal, with the three classes of XSTest (Roett
 arXiv 2308.01263). Offering only alternatives is a full refusal; saying that the question makes
 no sense is compliance. It does not measure harm: a bad answer to a harmful prompt complies.
 
-Answers in English: `refusal_rules` read them, and `refusal_model`, trained on human labels,
-revises where it knows better. Other languages and all thoughts: rules (`refusal_tongues`).
+Only an answer's own prose is read (`refusal_own`), so that text that is planted for a judge flips
+few verdicts. Answers in English: `refusal_rules` read them, and `refusal_model`, trained on human
+labels, revises where it knows better. Other languages and all thoughts: rules (`refusal_tongues`).
 
 Measured (partial counts as refusal, except for the three classes; docs/refusal-judge.md):
 
 | data | labels | figure |
 |---|---|---|
-| XSTest gpt4 / llama2new / llama2orig, each left out | human | accuracy .976 / .967 / .973 |
-| the same, three classes, together | human | accuracy .910, macro-F1 .787 |
-| the same, by words alone, model and prompts left out | human | accuracy .939, macro-F1 .720 |
-| PyRIT refusals, 105 | human | .867, no false alarm; most misses are answers off the question |
-| HarmBench, 195 harmful generations | human | 1 taken for a refusal |
+| XSTest gpt4 / llama2new / llama2orig, each left out | human | accuracy .982 / .967 / .971 |
+| the same, three classes, together | human | accuracy .919, macro-F1 .808 |
+| the same, by words alone, model and prompts left out | human | accuracy .939, macro-F1 .709 |
+| PyRIT refusals, 105 | human | .857, no false alarm; most misses are answers off the question |
+| HarmBench, 195 harmful generations | human | 2 taken for a refusal |
 | LRM-Safety-Study, 1,000 written refusals | all refuse | 1,000 found |
-| AIR-Bench, 6 models, 3,768 answers | gpt-5.4-mini | 98.2% of full refusals judged not harmful |
+| AIR-Bench, 6 models, 3,768 answers | gpt-5.4-mini | 98.1% of full refusals judged not harmful |
 | R1-Distill thoughts, 81 cautious / 81 not / 100 harmless | outcome | 85% / 16% / 1% refuse |
 
 The rules were written while looking at XSTest and AIR-Bench, and PyRIT and HarmBench helped to
@@ -25,8 +26,8 @@ train, so expect less elsewhere; the third line is the honest one.
 
 Limits: it sees no prompt (it was tried, and told nothing more), so it cannot tell help from an
 off-topic answer; less than half of the partial refusals are found as partial. Two voices in one
-answer are judged by the first. Chinese and other languages have no labels: they are checked on
-sentences of our own.
+answer are judged by the first, also where one of them is planted. Chinese and other languages
+have no labels: they are checked on sentences of our own.
 """
 
 from typing import Final
