@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from hiddenrisk.benchmarks.base import REFUSAL, Protocol
+from hiddenrisk.cell import Cell
 from hiddenrisk.contrast import contrast
-from hiddenrisk.records import Cell, read_records
+from hiddenrisk.records import read_records
 from hiddenrisk.stats import mcnemar
 from hiddenrisk.types import Call
 from tests.test_run import bench, fake, plan_of, run

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from hiddenrisk.benchmarks import open_benchmark
 from hiddenrisk.benchmarks.protocols import GUARD, protocols_of
+from hiddenrisk.cell import Cell
 from hiddenrisk.engine import Policy
 from hiddenrisk.errors import UsageError
 from hiddenrisk.judges import wildguard
@@ -22,7 +23,6 @@ from hiddenrisk.judging import form_notes, open_judge
 from hiddenrisk.models.spec import without_options
 from hiddenrisk.opening import open_plan
 from hiddenrisk.plan import Plan, Settings
-from hiddenrisk.records import Cell
 from hiddenrisk.run import carry_out
 from hiddenrisk.summary import summarise_cell
 from hiddenrisk.types import Message, Part, Prompt

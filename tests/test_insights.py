@@ -24,7 +24,7 @@ from hiddenrisk.models.fake import FakeModel
 from hiddenrisk.opening import Opened
 from hiddenrisk.plan import Plan, profiled
 from hiddenrisk.positions import first_unsafe, positions
-from hiddenrisk.records import Profiled
+from hiddenrisk.samples import Profiled
 from hiddenrisk.thinking import split
 from hiddenrisk.types import Call, Message, Prompt, Reason
 from tests.conftest import ROOT, CommandLine

@@ -18,13 +18,14 @@ from hiddenrisk.asking import digest
 from hiddenrisk.assess import Judge, Tally
 from hiddenrisk.benchmarks.airbench import HELM, REFERENCE
 from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
+from hiddenrisk.cell import OUTCOMES
 from hiddenrisk.engine import Endpoint, Policy
 from hiddenrisk.errors import CallError
 from hiddenrisk.judges import safety, xstest
 from hiddenrisk.models.fake import FakeModel, Script
 from hiddenrisk.opening import Opened
 from hiddenrisk.plan import Plan, Settings
-from hiddenrisk.records import OUTCOMES, read_records
+from hiddenrisk.records import read_records
 from hiddenrisk.run import carry_out, report
 from hiddenrisk.store import FAILURES, RESPONSES, VERDICTS, Record
 from hiddenrisk.summary import failed_share

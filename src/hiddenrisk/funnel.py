@@ -13,7 +13,7 @@ import msgspec
 
 from hiddenrisk import stats
 from hiddenrisk.benchmarks.base import Protocol
-from hiddenrisk.records import LABELS, Cell
+from hiddenrisk.cell import LABELS, Cell
 from hiddenrisk.types import Estimate, Part
 
 Name = TypeVar("Name", str, tuple[str, str])

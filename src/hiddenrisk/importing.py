@@ -18,6 +18,7 @@ from hiddenrisk.asking import digest, now
 from hiddenrisk.assess import Tally
 from hiddenrisk.benchmarks import BENCHMARKS, open_benchmark, own
 from hiddenrisk.benchmarks.base import Loaded, Prompts
+from hiddenrisk.cell import IMPORTED
 from hiddenrisk.engine import Endpoint, Served
 from hiddenrisk.errors import CallError, DataError, StoreError, UsageError
 from hiddenrisk.filing import lost_of, response_of
@@ -27,7 +28,6 @@ from hiddenrisk.models.standin import StandIn
 from hiddenrisk.opening import Opened, Stored, open_plan
 from hiddenrisk.plan import Settings, check
 from hiddenrisk.recall import Place, Recalled, limit_for
-from hiddenrisk.records import IMPORTED
 from hiddenrisk.run import Ended, conduct
 from hiddenrisk.store import Journal, write_json, write_text
 from hiddenrisk.transcripts import SourceFile, read_transcripts

@@ -11,8 +11,8 @@ from hiddenrisk.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha, 
 from hiddenrisk.benchmarks.base import Protocol
 from hiddenrisk.cascade import STRATA, Cascaded, Read, Shares, Stratum, advised, cascaded
 from hiddenrisk.cascading import audit_of, written
+from hiddenrisk.cell import FAILED, LABELS, SCORED_OUTCOMES, SPLIT, UNJUDGED, Cell
 from hiddenrisk.insights import BUILTIN
-from hiddenrisk.records import FAILED, LABELS, SCORED_OUTCOMES, SPLIT, UNJUDGED, Cell
 from hiddenrisk.stats import complement
 from hiddenrisk.types import Part
 

@@ -6,6 +6,7 @@ from typing import Any
 from hiddenrisk.assess import Judge
 from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.benchmarks.protocols import follows
+from hiddenrisk.cell import Cell
 from hiddenrisk.engine import Endpoint, Policy
 from hiddenrisk.errors import UsageError, unknown
 from hiddenrisk.insights import BUILTIN
@@ -15,7 +16,6 @@ from hiddenrisk.models import open_model
 from hiddenrisk.models.openai import PROVIDERS
 from hiddenrisk.models.spec import Spec, parse, without_options
 from hiddenrisk.models.standin import StandIn
-from hiddenrisk.records import Cell
 from hiddenrisk.types import Part
 
 

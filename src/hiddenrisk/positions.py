@@ -7,7 +7,8 @@ import msgspec
 
 from hiddenrisk import stats
 from hiddenrisk.benchmarks.base import Protocol
-from hiddenrisk.records import Cell, Profiled
+from hiddenrisk.cell import Cell
+from hiddenrisk.samples import Profiled
 from hiddenrisk.types import Estimate, Part
 
 TENTHS = 10

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from hiddenrisk.assess import Judge
 from hiddenrisk.benchmarks.base import Loaded
+from hiddenrisk.cell import LABELS, Cell
 from hiddenrisk.evidence import PartLabel, Place
 from hiddenrisk.label_sets import rubrics
 from hiddenrisk.label_sets.base import Question, positive
 from hiddenrisk.opening import Opened
-from hiddenrisk.records import LABELS, Cell
 from hiddenrisk.stats import wilson
 from hiddenrisk.store import RESPONSES, read_at
 from hiddenrisk.types import Estimate, Label, Part

@@ -16,6 +16,7 @@ from hiddenrisk import __version__, summary
 from hiddenrisk.asking import now
 from hiddenrisk.assess import Judge, Run, Tally
 from hiddenrisk.benchmarks.base import Loaded, Protocol
+from hiddenrisk.cell import FAILED, Cell
 from hiddenrisk.contrast import contrast
 from hiddenrisk.corrected import add_corrected, evidence_json
 from hiddenrisk.evidence import PartLabel, settled
@@ -30,7 +31,7 @@ from hiddenrisk.manifest import (
 )
 from hiddenrisk.opening import Opened
 from hiddenrisk.plan import PLAIN, Plan, asked_under, planned, profiled, selected
-from hiddenrisk.records import FAILED, Cell, read_records
+from hiddenrisk.records import read_records
 from hiddenrisk.report import Example, ExampleVerdict, render
 from hiddenrisk.store import (
     RESPONSES,

@@ -19,9 +19,10 @@ import msgspec
 
 from hiddenrisk.asking import digest, now
 from hiddenrisk.cascading import Audit, Cascade, cheap_of, shares_of
+from hiddenrisk.cell import FAILED, SCORED_OUTCOMES, SPLIT, UNJUDGED, Cell
 from hiddenrisk.errors import StoreError, UsageError
 from hiddenrisk.jury import Rule
-from hiddenrisk.records import FAILED, SCORED_OUTCOMES, SPLIT, UNJUDGED, Cell, read_records
+from hiddenrisk.records import read_records
 from hiddenrisk.report import clean
 from hiddenrisk.store import RESPONSES, Journal, cannot_write, read_at
 from hiddenrisk.types import UNSURE, Drawn, Part, Response, Sheet, SheetItem

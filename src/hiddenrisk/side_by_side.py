@@ -9,8 +9,8 @@ import msgspec
 
 from hiddenrisk import stats
 from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
+from hiddenrisk.cell import LABELS, Cell
 from hiddenrisk.insights import BUILTIN
-from hiddenrisk.records import LABELS, Cell
 from hiddenrisk.types import Part
 
 _Column = list[float | None]

@@ -10,9 +10,7 @@ import msgspec
 
 from hiddenrisk import stats
 from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
-from hiddenrisk.contrast import contrast
-from hiddenrisk.judged import judged_json, judged_notes
-from hiddenrisk.records import (
+from hiddenrisk.cell import (
     ABSENT,
     FAILED,
     LABELS,
@@ -23,6 +21,8 @@ from hiddenrisk.records import (
     UNJUDGED,
     Cell,
 )
+from hiddenrisk.contrast import contrast
+from hiddenrisk.judged import judged_json, judged_notes
 from hiddenrisk.side_by_side import Reading, side_by_side
 from hiddenrisk.telling import insights_json
 from hiddenrisk.types import Estimate, Finish, Part, Reason

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from hiddenrisk.benchmarks.base import Loaded, Protocol
+from hiddenrisk.cell import SEPARATOR, Cell
 from hiddenrisk.funnel import Followed, by_group, followed, funnel
 from hiddenrisk.positions import by_answer
-from hiddenrisk.records import SEPARATOR, Cell
 
 
 def insights_json(
