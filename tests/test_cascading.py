@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from hiddenrisk.assess import already_done
 from hiddenrisk.cascade import Read, cascaded
 from hiddenrisk.cascading import SHORT, Cascade, shares_of, stratum_of
+from hiddenrisk.done import already_done
 from hiddenrisk.judges.odds import LABEL_MASS, P_UNSAFE
 from hiddenrisk.records import read_records
 from hiddenrisk.store import VERDICTS

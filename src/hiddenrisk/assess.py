@@ -7,8 +7,7 @@ that decides it; to resume is to skip the keys that are there.
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -17,17 +16,17 @@ import msgspec
 from hiddenrisk.asking import Asker, Scene, Spent, digest
 from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.cascade import Stratum, together
-from hiddenrisk.cascading import Cascade, shares_of, stratum_of
+from hiddenrisk.cascading import Cascade, shares_of
+from hiddenrisk.done import already_done, stratum_in
 from hiddenrisk.engine import Endpoint, Policy, run_window
 from hiddenrisk.errors import CallError, JudgeError
 from hiddenrisk.filing import judge_failure_of, lost_of, response_of, talked_of, verdict_of
 from hiddenrisk.insights import BUILTIN, Insights
 from hiddenrisk.judges import refusal
 from hiddenrisk.judges.forms import Form
-from hiddenrisk.judges.odds import LABEL_MASS, P_UNSAFE
 from hiddenrisk.judges.rubric import Rubric, asked_in, begun
 from hiddenrisk.plan import Plan, profiled, selected
-from hiddenrisk.store import RESPONSES, VERDICTS, Journal, placed_records, read_at, records
+from hiddenrisk.store import RESPONSES, Journal, read_at
 from hiddenrisk.types import (
     SCORED,
     THOUGHT_THROUGH,
@@ -93,77 +92,6 @@ class Tally:
         self.failed = 0
         self.tokens = 0
         self.verdicts = 0
-
-
-class _Done(msgspec.Struct):
-    """What a run directory holds already."""
-
-    responses: dict[str, int]
-    """Key -> offset in the file."""
-    verdicts: set[str]
-    models: set[str]
-    judges: set[str]
-    """Those that have answered."""
-    closed: Counter[str]
-    """By model: responses that close a thought they never opened, less those without any tag."""
-    stood_in: dict[tuple[str, Part, str], str]
-    """(response, part, judge) -> the fallback whose verdict took that judge's place."""
-    strata: dict[tuple[str, Part, str], Stratum]
-    """(response, part, cheap judge of a cascade) -> what that judge made of it."""
-
-
-class _SeenResponse(msgspec.Struct):
-    key: str
-    model: str
-    style: str
-    finish: Finish
-
-
-class _SeenVerdict(msgspec.Struct):
-    key: str
-    judge: str
-    response: str
-    part: Part
-    score: float
-    grades: dict[str, float] = {}
-    complete: bool = True
-    instead_of: str | None = None
-
-
-def already_done(folder: Path, cheap: Collection[str] = ()) -> _Done:
-    """Keys of the finished calls.
-
-    Args:
-        folder: the run directory.
-        cheap: labels of the judges that read first in a cascade.
-
-    Raises:
-        StoreError: a line of the record files is no record.
-    """
-    done = _Done({}, set(), set(), set(), Counter(), {}, {})
-    for offset, response in placed_records(folder / RESPONSES, _SeenResponse):
-        done.responses[response.key] = offset
-        done.models.add(response.model)
-        if response.style == "prefilled" and response.finish is not Finish.CUT_IN_THINKING:
-            done.closed[response.model] += 1
-        elif response.style == "none" and response.finish is Finish.COMPLETE:
-            done.closed[response.model] -= 1
-    for verdict in records(folder / VERDICTS, _SeenVerdict):
-        if verdict.complete:
-            done.verdicts.add(verdict.key)
-        done.judges.add(verdict.judge)
-        if verdict.instead_of is not None:
-            seat = (verdict.response, verdict.part, verdict.instead_of)
-            done.stood_in[seat] = verdict.judge
-        if verdict.judge in cheap:
-            stratum = _stratum(verdict.score, verdict.grades)
-            done.strata[verdict.response, verdict.part, verdict.judge] = stratum
-    return done
-
-
-def _stratum(score: float, grades: Mapping[str, float]) -> Stratum:
-    """Where a verdict of the cheap judge puts a text."""
-    return stratum_of(score, grades.get(P_UNSAFE), doubtful=LABEL_MASS in grades)
 
 
 def first_reader(judges: Sequence[Judge]) -> Judge | None:
@@ -450,7 +378,7 @@ class Run:
         verdict = verdict_of(key, opinion, spent, response, judge.label, part, instead_of)
         self._journal.append(verdict)
         if judge in self._cheap:
-            stratum = _stratum(opinion.score, opinion.grades)
+            stratum = stratum_in(opinion.score, opinion.grades)
             self._done.strata[response.key, part, judge.label] = stratum
         if opinion.problem_reason is not None:
             trouble = JudgeError(opinion.problem_reason, opinion.problem)
