@@ -14,6 +14,7 @@ LONG = 25
 MARK = "[...]"
 _EDGES = " \t\r>*_`\"'“”‘’«»-|#"
 _MAX_CHARS = 400_000
+_LOOK = 60
 
 
 def own_words(reply: str, shown: str) -> str:
@@ -25,12 +26,12 @@ def own_words(reply: str, shown: str) -> str:
     """
     if len(reply) < LONG or len(reply) > _MAX_CHARS:
         return reply
-    lines = {_bare(line) for line in shown.splitlines()} - {""}
-    long = sorted((line for line in lines if len(line) >= LONG), key=len, reverse=True)
     there = _spaced(reply)
-    long = [line for line in long if line in there]
+    near = {_bare(line) for line in shown.splitlines() if _may_be_in(line, there)}
+    long = sorted((line for line in near if len(line) >= LONG and line in there), key=len)[::-1]
     if not long:
         return reply
+    lines = {_bare(line) for line in shown.splitlines()} - {""}
     quoted = re.compile("|".join(_loose(line) for line in long))
     kept, touched = list[str](), list[bool]()
     for line in reply.splitlines():
@@ -41,6 +42,14 @@ def own_words(reply: str, shown: str) -> str:
     return "\n".join(
         MARK if t and _bare(k) in lines else k for k, t in zip(kept, touched, strict=True)
     )
+
+
+def _may_be_in(line: str, reply: str) -> bool:
+    """Whether a line may stand in a reply: at least its first word does. Most do not."""
+    if len(line) < LONG:
+        return False
+    words = line[:_LOOK].strip(_EDGES).split(None, 1)
+    return len(words) < 2 or words[0] in reply
 
 
 def _bare(line: str) -> str:
