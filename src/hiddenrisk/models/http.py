@@ -166,7 +166,7 @@ class HttpModel(ABC, Generic[S]):
             async with self._session.post(self._url, data=body, proxy=self._proxy) as http:
                 if http.status == 200 and "event-stream" in http.content_type:
                     return await self._read_stream(http)
-                content = self._clean(await http.read())
+                content = self._clean(await self._body(http))
                 if http.status != 200:
                     return self._read_error(http.status, content, http.headers.get("Retry-After"))
                 return self._read(content)
@@ -176,6 +176,10 @@ class HttpModel(ABC, Generic[S]):
             # HttpProcessingError, or a ValueError: a line of a stream longer than the buffer.
             text = f"{type(error).__name__}: {error}"[:300].encode()
             raise CallError(self._clean(text).decode(), heals=True) from error
+
+    async def _body(self, http: aiohttp.ClientResponse) -> bytes:
+        """A whole body; who inherits may bound it."""
+        return await http.read()
 
     async def _read_stream(self, http: aiohttp.ClientResponse) -> Reply:
         stream = self._gather()
