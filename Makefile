@@ -12,7 +12,7 @@ INSTALL := $(PIP) install --no-deps --require-hashes
 EDITABLE := $(PIP) install --no-deps --no-build-isolation --no-index --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help setup assess test extras coverage check format bench train-refusal lock clean
+.PHONY: help setup assess test extras rewards coverage check format bench train-refusal lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ test: .venv/.dev  ## the tests: make test ARGS="-k thinking"
 
 extras: .venv/.litellm  ## the tests of optional packages (litellm, 200 MB; not part of `make test`)
 	@$(BIN)/python -m pytest tests/test_litellm.py $(ARGS)
+
+rewards: .venv/.rewards  ## the tests of reward models (torch and transformers, 900 MB)
+	@$(BIN)/python -m pytest tests/test_reward*.py $(ARGS)
 
 coverage: .venv/.dev  ## the tests, with the lines and branches they miss
 	@$(BIN)/coverage erase
@@ -63,6 +66,8 @@ lock: .venv/.dev  ## pin and hash the requirements again: make lock LOCK_ARGS=--
 	@$(LOCK) build.in --output-file build.txt
 	@$(LOCK) dev.in --constraint run.txt --constraint build.txt --output-file dev.txt
 	@$(LOCK) litellm.in --constraint run.txt --constraint dev.txt --output-file litellm.txt
+	@$(LOCK) rewards.in --constraint run.txt --constraint dev.txt --constraint litellm.txt \
+		--output-file rewards.txt
 
 clean:  ## remove all that can be made again; never touches runs/
 	rm -rf .venv build dist .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis \
@@ -92,4 +97,10 @@ clean:  ## remove all that can be made again; never touches runs/
 .venv/.litellm: .venv/.dev requirements/litellm.txt
 	@echo "setup: litellm"
 	@$(INSTALL) -r requirements/litellm.txt
+	@touch $@
+
+# Where torch is served as a CPU build (PIP_FIND_LINKS, an index of your own), that is taken.
+.venv/.rewards: .venv/.dev requirements/rewards.txt requirements/torch.txt
+	@echo "setup: torch and transformers"
+	@$(INSTALL) -r requirements/rewards.txt -r requirements/torch.txt
 	@touch $@

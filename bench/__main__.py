@@ -5,6 +5,7 @@
     python -m bench --only kills     kill -9 at 20 random moments, each followed by a resume
     python -m bench --only parsing   what taking a response apart takes, ordinary and hostile
     python -m bench --only coverage  how often the intervals of corrected rates hold the truth
+    python -m bench --only rewards   how fast reward models score (needs torch: make rewards)
 
 Client and server are processes of their own; only the client is measured (os.wait4).
 The server answers after 50 ms with 11 KB, of which 8.8 KB are thinking, and the judge
@@ -30,7 +31,7 @@ from bench.parsing import measure_parsing
 
 CONCURRENCY = 256
 LATENCY_S = 0.05
-PARTS = ("cpu", "memory", "help", "kills", "parsing", "coverage")
+PARTS = ("cpu", "memory", "help", "kills", "parsing", "coverage", "rewards")
 SERVED = {"cpu", "memory", "help"}
 RESULTS = Path(__file__).parent / "results"
 
@@ -181,6 +182,12 @@ def main() -> None:
         from bench.coverage import measure_coverage  # numpy is needed for nothing else here
 
         found["coverage"] = measure_coverage(quick=options.quick, seed=options.seed)
+    if "rewards" in options.only:
+        from bench.rewards import measure_rewards  # torch is needed for nothing else here
+
+        found["rewards"] = measure_rewards(
+            options.reward, options.texts, options.repeat, options.batch_tokens, options.seed
+        )
     if options.write:
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{options.write}.json"
@@ -211,6 +218,9 @@ def _options() -> argparse.Namespace:
     add("--shape", choices=("field", "tags", "plain"), default="field", help="where thinking is")
     add("--kills", type=int, default=20, help="how often a run is killed")
     add("--seed", type=int, default=1, help="decides the moments of the kills, and the draws")
+    add("--reward", metavar="SPEC", help="a reward model instead of a random one, for `rewards`")
+    add("--texts", type=int, help="how many it scores: 1024 on a GPU, 96 on a CPU")
+    add("--batch-tokens", type=int, help="tokens of a batch, padding included")
     add("--quick", action="store_true", help="1,000 samples, once; no large memory run; few cells")
     add("--write", metavar="NAME", help="keep the numbers in bench/results/NAME.json")
     options = parser.parse_args()

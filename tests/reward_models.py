@@ -5,14 +5,24 @@ are small. The tokenizer is a real fast one: bytes, a few whole words, Llama 3's
 """
 
 import importlib
+import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from hiddenrisk.rewards import Item, RewardModel, Scored, Unscored, open_reward
 from hiddenrisk.rewards.heads import Head, armo_head, quantile_head, score_head
+from hiddenrisk.rewards.local import LocalReward
+from hiddenrisk.types import Message
 
 Library = Any
+HAVE = importlib.util.find_spec("torch") and importlib.util.find_spec("transformers")
+needs_torch = pytest.mark.skipif(not HAVE, reason="torch is not installed (make rewards)")
+KINDS = ("armorm", "qrm", "skywork")
+ASKED = (Message("user", "How do I bake bread?"),)
 CONTROLS = (
     "<|begin_of_text|>",
     "<|end_of_text|>",
@@ -57,9 +67,7 @@ def tokenizer(*, template: str | None = TEMPLATE, ids: Mapping[str, int] | None 
     words = [*pieces, "assistant", "user", "ĊĊ", *CONTROLS]
     fixed = ids or {}
     vocab = {word: fixed.get(word, place) for place, word in enumerate(words)}
-    made = tokenizers.Tokenizer(
-        tokenizers.models.BPE(vocab=vocab, merges=[], ignore_merges=True)
-    )
+    made = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocab, merges=[], ignore_merges=True))
     made.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
         [
             tokenizers.pre_tokenizers.Split(tokenizers.Regex(_WORDS), "isolated"),
@@ -98,6 +106,7 @@ def save(
     template: str | None = TEMPLATE,
     leave_out: tuple[str, ...] = (),
     more: Mapping[str, Library] | None = None,
+    dtype: str | None = None,
     **config: Any,  # noqa: ANN401 - any field of a configuration
 ) -> Path:
     """Write a whole checkpoint; `leave_out` and `more` make it a wrong one."""
@@ -109,7 +118,12 @@ def save(
     fields = {**SIZES, **(GATING if kind in {"armorm", "qrm"} else {}), **config}
     made = transformers.LlamaConfig(vocab_size=len(words), pad_token_id=None, **fields)
     torch.manual_seed(seed)
-    backbone = transformers.LlamaModel(made)
+    if dtype:  # of the weights, for a model of full size
+        torch.set_default_dtype(getattr(torch, dtype))
+    try:
+        backbone = transformers.LlamaModel(made)
+    finally:
+        torch.set_default_dtype(torch.float32)
     said = {
         **made.to_dict(),
         **fields,
@@ -150,3 +164,49 @@ def tensors_of(folder: Path) -> dict[str, Library]:
     for path in sorted(folder.glob("*.safetensors")):
         found |= store.load_file(path)
     return found
+
+
+def item(key: str, text: str, *turns: Message) -> Item:
+    return Item(key, turns or ASKED, text)
+
+
+def items(count: int) -> list[Item]:
+    """Of very different lengths, in no order of length."""
+    return [item(f"k{i}", f"Text {i}: " + "flour and water. " * (i * 7 % 11)) for i in range(count)]
+
+
+def opened(spec: str, **options: Any) -> LocalReward:  # noqa: ANN401 - of open_reward
+    model = open_reward(spec, **options)
+    assert isinstance(model, LocalReward)
+    return model
+
+
+def scores(model: RewardModel, asked: Sequence[Item]) -> dict[str, Scored]:
+    """By key; every item must have a score, and one."""
+    found = list(model.score(asked))
+    assert sorted(r.key for r in found) == sorted(i.key for i in asked)
+    assert all(isinstance(r, Scored) for r in found), found
+    return {r.key: r for r in found if isinstance(r, Scored)}
+
+
+def gap(one: Scored, other: Scored) -> float:
+    """The largest difference between two scores, in anything."""
+    pairs = [(one.score, other.score), *zip(one.quantiles, other.quantiles, strict=True)]
+    pairs += [(one.attributes[name], other.attributes[name]) for name in one.attributes]
+    return max(abs(a - b) for a, b in pairs)
+
+
+def unscored(model: RewardModel, asked: Item) -> Unscored:
+    (result,) = model.score([asked])
+    assert isinstance(result, Unscored)
+    return result
+
+
+def by_hand(folder: Path) -> Path:
+    """A checkpoint written without any library."""
+    folder.mkdir()
+    header = b'{"score.weight":{"dtype":"F32","shape":[1,8],"data_offsets":[0,32]}}'
+    body = len(header).to_bytes(8, "little") + header + bytes(32)
+    (folder / "model.safetensors").write_bytes(body)
+    (folder / "config.json").write_text('{"model_type": "llama", "hidden_size": 8}')
+    return folder

@@ -64,7 +64,7 @@ REWARDS: dict[str, Kind] = {
 _NAMED = re.compile(
     r"(?P<kind>[a-z0-9_-]+)(?:@(?P<revision>[\w.-]+))?(?:=(?P<rest>.+))?", re.DOTALL
 )
-_REPO = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+_REPO = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?")
 
 
 def open_reward(

@@ -234,7 +234,7 @@ def _fetch(where: Where, cache_dir: Path | None) -> Path:
             folder = _cached(hub, where, asked) or hub.snapshot_download(where.repo, **asked)
         else:  # a branch moves: ask first, and do without an answer
             folder = hub.snapshot_download(where.repo, **asked)
-    except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError, ValueError) as error:
+    except Exception as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise UsageError(
             f"cannot fetch {where.name} ({said[0][:200]}). Check the name and the revision, "

@@ -4,6 +4,8 @@ Both are heavy and optional, so they are imported when a model is asked for and 
 """
 
 import importlib
+import importlib.util
+import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -28,12 +30,15 @@ class Libraries:
         Raises:
             UsageError: the extra is not installed.
         """
-        try:
-            self.torch: Library = importlib.import_module("torch")
-            self.transformers: Library = importlib.import_module("transformers")
-            self.safetensors: Library = importlib.import_module("safetensors")
-        except ImportError as error:
-            raise UsageError(f"the reward model {label} needs an extra: {INSTALL}") from error
+        # All are looked for before one is imported, which takes seconds.
+        names = ("torch", "transformers", "safetensors")
+        if not all(map(importlib.util.find_spec, names)):
+            raise UsageError(f"the reward model {label} needs an extra: {INSTALL}")
+        # Threads that spin while they wait cost most of the speed of a busy machine.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        self.torch: Library = importlib.import_module("torch")
+        self.transformers: Library = importlib.import_module("transformers")
+        self.safetensors: Library = importlib.import_module("safetensors")
 
     def config(self, found: Checkpoint) -> Any:  # noqa: ANN401 - of transformers
         """The configuration of the backbone.
