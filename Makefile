@@ -103,4 +103,7 @@ clean:  ## remove all that can be made again; never touches runs/
 .venv/.rewards: .venv/.dev requirements/rewards.txt requirements/torch.txt
 	@echo "setup: torch and transformers"
 	@$(INSTALL) -r requirements/rewards.txt -r requirements/torch.txt
+	@$(BIN)/python -c 'import torch' || { \
+		echo "setup: this torch wants the libraries of a GPU; give pip a CPU build of it" >&2; \
+		$(PIP) uninstall --yes torch; exit 1; }
 	@touch $@
