@@ -243,7 +243,7 @@ def test_an_endpoint_where_nobody_listens_is_said_so() -> None:
 
 
 def test_nobody_has_to_take_all_scores() -> None:
-    async def run() -> tuple[int, int]:
+    async def run() -> int:
         async with serving(lambda _: classified(1.0)) as (port, seen):
             model = open_http(f"http://127.0.0.1:{port}#rm?api=classify", concurrency=2)
 
@@ -253,13 +253,11 @@ def test_nobody_has_to_take_all_scores() -> None:
                 del some
 
             await asyncio.to_thread(one)
-            return len(seen.bodies), sum(
-                t.name.startswith("rewards of") for t in threading.enumerate()
-            )
+            await asyncio.sleep(0.3)  # for the server, whose connections were cut as it answered
+        return len(seen.bodies)
 
-    asked, threads = asyncio.run(run())
-    assert asked < 5000
-    assert threads == 0
+    assert asyncio.run(run()) < 5000
+    assert not any(t.name.startswith("rewards of") for t in threading.enumerate())
 
 
 def test_no_items_are_no_call() -> None:

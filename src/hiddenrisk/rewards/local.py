@@ -28,7 +28,7 @@ from hiddenrisk.rewards.tokens import Encoder, Row
 POOL = 2048
 """So many items are read ahead and sorted by length; what bounds memory for long lists."""
 BATCH_TOKENS = 16384
-"""Fills a card of 80 GB with a model of 8 billion weights, and fits on one of 24 GB."""
+"""Keeps a card busy with 8 billion weights; one with less memory finds its own bound."""
 Result = Scored | Unscored
 
 
