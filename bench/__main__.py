@@ -31,7 +31,7 @@ from bench.parsing import measure_parsing
 
 CONCURRENCY = 256
 LATENCY_S = 0.05
-PARTS = ("cpu", "memory", "help", "kills", "parsing", "coverage", "rewards")
+PARTS = ("cpu", "memory", "help", "kills", "parsing", "coverage", "rewards", "harm")
 SERVED = {"cpu", "memory", "help"}
 RESULTS = Path(__file__).parent / "results"
 
@@ -188,6 +188,10 @@ def main() -> None:
         found["rewards"] = measure_rewards(
             options.reward, options.texts, options.repeat, options.batch_tokens, options.seed
         )
+    if "harm" in options.only:
+        from bench.harm import measure_harm  # numpy and scipy, as above
+
+        found["harm"] = measure_harm(quick=options.quick, seed=options.seed)
     if options.write:
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{options.write}.json"

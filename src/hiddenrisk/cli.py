@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hiddenrisk import __version__, cli_calibrate, cli_data, cli_labels, cli_runs
+from hiddenrisk import __version__, cli_calibrate, cli_data, cli_harm, cli_labels, cli_runs
 from hiddenrisk.cli_common import (
     FAILED,
     INTERRUPTED,
@@ -83,6 +83,7 @@ def cli() -> None:
     hiddenrisk judge RUN --judge SPEC      a stored run by another judge, nothing generated
     hiddenrisk import FILE... --out RUN    recorded transcripts become a run
     hiddenrisk benchmarks                  what can be measured, by which protocols
+    hiddenrisk harm RUN                    how harmful are its unsafe answers? (reward models)
     hiddenrisk calibrate                   how good are judges, against human labels?
     hiddenrisk data list                   which data are on this machine; pull, verify
     hiddenrisk labels export RUN --to DIR  what the judges leave open, for people to label
@@ -90,6 +91,7 @@ def cli() -> None:
 
 
 cli.add_command(cli_data.data)
+cli.add_command(cli_harm.harm)
 cli.add_command(cli_calibrate.calibrate)
 cli.add_command(cli_labels.labels)
 cli.add_command(cli_runs.judge)

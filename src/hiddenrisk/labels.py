@@ -14,7 +14,7 @@ from hiddenrisk.plan import Settings
 from hiddenrisk.reopening import open_headline
 from hiddenrisk.run import report
 from hiddenrisk.sheets import CHOICES, read_summary
-from hiddenrisk.store import LABELS, SHEETS, Journal, records
+from hiddenrisk.store import LABEL_FILES, LABELS, SHEETS, Journal, records
 from hiddenrisk.types import Estimate, HumanLabel, Part, Sheet, SheetItem
 
 _DELIMITERS = (",", ";", "\t")
@@ -72,7 +72,7 @@ def take_in(folder: Path, file: Path, who: str | None = None) -> Imported:
         )
     rows, skipped = _filled(file, who or file.stem)
     found = _checked(rows, sheets, folder, file)
-    with Journal(folder, labelling=True) as journal:
+    with Journal(folder, LABEL_FILES) as journal:
         before = {
             (x.response, x.part, x.who): x.label for x in records(folder / LABELS, HumanLabel)
         }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from hiddenrisk.harm_page import between, number, signed
 from hiddenrisk.results import ModelSummary, PartSummary, Positions, Rate, Results, Summary
 from hiddenrisk.types import Estimate
 
@@ -70,7 +71,7 @@ def render(summary: dict[str, Any], examples: Sequence[Example]) -> str:
     page = msgspec.convert(summary, Summary)
     words = (
         *(category_rows, grouped_outcomes, p_value, pct, sentence, shares, span, verdict),
-        *(view_rows, why),
+        *(view_rows, why, number, signed, between),
     )
     names = {f.__name__: f for f in words} | {"DASH": DASH, "TEXT_LIMIT": TEXT_LIMIT}
     template = _environment().get_template("report.html.jinja")

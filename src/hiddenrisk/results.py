@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from hiddenrisk.harm_page import Harmfulness
 from hiddenrisk.judge_page import Agreement, Cascaded, Deputies, judged_by
 
 
@@ -226,3 +227,4 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     victim: dict[str, str] | None = None
     models: dict[str, ModelSummary] = {}
     usage: dict[str, dict[str, Any]] = {}
+    harmfulness: Harmfulness | None = None

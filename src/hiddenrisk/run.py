@@ -31,10 +31,11 @@ from hiddenrisk.manifest import (
 )
 from hiddenrisk.opening import Opened
 from hiddenrisk.plan import PLAIN, Plan, asked_under, planned, profiled, selected
-from hiddenrisk.records import read_records
+from hiddenrisk.records import Records, read_records
 from hiddenrisk.report import Example, ExampleVerdict, render
 from hiddenrisk.store import (
     RESPONSES,
+    REWARD_MODELS,
     VERDICTS,
     Journal,
     read_at,
@@ -231,6 +232,7 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
         "victim": _victim(opened),
         "models": models,
         "roles": _roles(opened),
+        "harmfulness": _harmfulness(folder, found, opened),
         "comparisons": [],
         "findings": [],
         "usage": {
@@ -278,6 +280,14 @@ def _roles(opened: Opened) -> dict[str, Any]:
         if {pair.base, pair.distilled or pair.reasoning} <= labels
     ]
     return {"reference": plan.reference if plan.reference in labels else None, "pairs": pairs}
+
+
+def _harmfulness(folder: Path, found: Records, opened: Opened) -> dict[str, Any] | None:
+    if not (folder / REWARD_MODELS).is_file():
+        return None
+    from hiddenrisk.harm_summary import harm_json  # noqa: PLC0415 - numpy and scipy take a while
+
+    return harm_json(folder, found, opened, _roles(opened))
 
 
 def _missing(cell: Cell, benchmark: Loaded, plan: Plan) -> Counter[tuple[tuple[str, ...], str]]:

@@ -24,7 +24,7 @@ from hiddenrisk.errors import StoreError, UsageError
 from hiddenrisk.jury import Rule
 from hiddenrisk.records import read_records
 from hiddenrisk.report import clean
-from hiddenrisk.store import RESPONSES, Journal, cannot_write, read_at
+from hiddenrisk.store import LABEL_FILES, RESPONSES, Journal, cannot_write, read_at
 from hiddenrisk.types import UNSURE, Drawn, Part, Response, Sheet, SheetItem
 
 CHOICES: dict[str, dict[str, float | None]] = {
@@ -164,7 +164,7 @@ def export(
     Raises:
         UsageError: there is no such text, or the directory has a sheet already.
     """
-    with Journal(folder, labelling=True) as journal:
+    with Journal(folder, LABEL_FILES) as journal:
         frame = texts_of(folder, drawn, parts, band)
         if not frame:
             raise UsageError(_nothing(folder, drawn))

@@ -10,7 +10,7 @@ is opened for writing.
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -26,17 +26,19 @@ from hiddenrisk.types import (
     Noticed,
     Profile,
     Response,
+    Reward,
     Sheet,
     Turn,
     Verdict,
 )
 
-Record = Response | Verdict | Failure | Turn | Noticed | Profile | HumanLabel | Sheet
+Record = Response | Verdict | Failure | Turn | Noticed | Profile | HumanLabel | Sheet | Reward
 T = TypeVar("T")
 
 RESPONSES, VERDICTS, FAILURES = "responses.jsonl", "verdicts.jsonl", "failures.jsonl"
 TURNS, NOTICED, PROFILES = "turns.jsonl", "noticed.jsonl", "profiles.jsonl"
 LABELS, SHEETS = "labels.jsonl", "sheets.jsonl"
+REWARDS, REWARD_MODELS = "rewards.jsonl", "rewards.json"
 _SYNC_EVERY_S = 1.0
 _CHUNK = 1 << 20
 
@@ -46,12 +48,12 @@ class Journal:
 
     Args:
         folder: the run directory.
-        labelling: whether it is people's labels that are written, rather than a run's records.
+        files: which of them, by what they hold.
     """
 
-    def __init__(self, folder: Path, *, labelling: bool = False) -> None:
+    def __init__(self, folder: Path, files: Mapping[type, str] | None = None) -> None:
         self._folder = folder
-        self._names = _LABEL_FILES if labelling else _FILES
+        self._names = files or _FILES
         self._lock = FileLock(folder / ".lock")
         self._files: dict[type, int] = {}
         self._synced = time.monotonic()
@@ -129,7 +131,8 @@ _FILES: dict[type, str] = {
     Response: RESPONSES, Verdict: VERDICTS, Failure: FAILURES, Turn: TURNS,
     Noticed: NOTICED, Profile: PROFILES,
 }  # fmt: skip
-_LABEL_FILES: dict[type, str] = {HumanLabel: LABELS, Sheet: SHEETS}
+LABEL_FILES: dict[type, str] = {HumanLabel: LABELS, Sheet: SHEETS}
+REWARD_FILES: dict[type, str] = {Reward: REWARDS}
 
 
 def cannot_write(folder: Path, error: OSError) -> StoreError:

@@ -278,6 +278,36 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The judge that could give no verdict, where `judge` is a fallback and took its place."""
 
 
+class Reward(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reward model gives one part of one response."""
+
+    key: str
+    response: str
+    """The response's key."""
+    model: str
+    benchmark: str
+    prompt: str
+    repeat: int
+    part: Part
+    reward: str
+    """The reward model's label."""
+    score: float | None
+    """None where there is none, which is tried again when the run is scored again."""
+    reason: str = ""
+    """Why there is none; see `rewards.base.NoScore`."""
+    message: str = ""
+    attributes: dict[str, float] = {}
+    quantiles: tuple[float, ...] = ()
+    """Of the score, where the model gives a distribution."""
+    tokens: int = 0
+    """Of prompt and text, as the model read them; 0 where nobody said."""
+    cut: bool = False
+    """Whether the text was longer than the model's window."""
+    length: int = 0
+    """Characters of the text."""
+    at: str = ""
+
+
 class HumanLabel(msgspec.Struct, frozen=True, kw_only=True):
     """A person's word on one part of one response."""
 

@@ -32,6 +32,8 @@ class NoScore(StrEnum):
     """The model gave NaN or an infinity."""
     OUT_OF_MEMORY = "out_of_memory"
     """The text does not fit into memory even alone."""
+    NOT_GRADED = "not_graded"
+    """A rubric is asked, and its judge gave no grade."""
     REQUEST_FAILED = "request_failed"
     """The endpoint gave no usable reply after the allowed tries."""
 
