@@ -264,3 +264,21 @@ def test_labels_about_refusing_do_not_correct_a_rate_about_harm(hiddenrisk: Comm
     corrected = _answer(hiddenrisk.folder)["corrected"]
     assert corrected["value"] is None
     assert "the human labels are about refusal" in corrected["note"]
+
+
+def test_a_label_counts_for_every_sheet_it_stands_on(hiddenrisk: CommandLine) -> None:
+    """Else those on a disputed sheet would be missing from the random draw."""
+    truth = {i: "unsafe" if _unsafe(i) else "safe" for i in range(_N)}
+    with ChatServer({"j": _gives_up}) as server:
+        _judged(hiddenrisk, server)
+    sheets = (("disputed", ()), ("random", ("--n", "120")))
+    for drawn, more in sheets:
+        args = ("--what", drawn, *more, "--to", drawn, "--parts", "answer")
+        assert hiddenrisk("labels", "export", "run", *args).code == 0
+        _fill(hiddenrisk.folder / drawn / "labels.csv", truth.__getitem__)
+        done = hiddenrisk("labels", "import", "run", f"{drawn}/labels.csv", "--who", "ben")
+        assert done.code == 0, done
+    corrected = _answer(hiddenrisk.folder)["corrected"]
+    assert corrected["labelled"] == 120
+    assert corrected["low"] < 0.6 < corrected["high"]
+    assert _answer(hiddenrisk.folder)["safety_rate"]["value"] == pytest.approx(0.6)

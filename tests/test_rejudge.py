@@ -303,3 +303,15 @@ def test_a_run_needs_nothing_but_itself(hiddenrisk: CommandLine, server: ChatSer
     (hiddenrisk.folder / "bench.jsonl").unlink()
     assert hiddenrisk("judge", run, "--judge", server.spec("k")).code == 0
     assert rate(results(run, "m")) == pytest.approx(2 / 6)
+
+
+def test_the_options_of_a_kept_benchmark_stay(hiddenrisk: CommandLine, server: ChatServer) -> None:
+    jsonl(
+        hiddenrisk.folder / "b.jsonl",
+        *({"id": f"p{i}", "prompt": f"Question {i}?"} for i in range(COUNT)),
+    )
+    args = ("--model", server.spec("m"), "--benchmark", "b.jsonl?limit=2", "--out", "run")
+    assert hiddenrisk("assess", *args).code == 0
+    assert hiddenrisk("judge", "run", "--judge", server.spec("k")).code == 0
+    found = results(hiddenrisk.folder / "run", "m")
+    assert (found["n"], found["outcomes"]) == (2, {"complete": 2})

@@ -73,17 +73,17 @@ def take_in(folder: Path, file: Path, who: str | None = None) -> Imported:
     rows, skipped = _filled(file, who or file.stem)
     found = _checked(rows, sheets, folder, file)
     with Journal(folder, LABEL_FILES) as journal:
-        before = {
-            (x.response, x.part, x.who): x.label for x in records(folder / LABELS, HumanLabel)
-        }
+        kept = list(records(folder / LABELS, HumanLabel))
+        before = {(x.response, x.part, x.who): x.label for x in kept}
+        # A label counts for each sheet it stands on: they were drawn in different ways.
+        there = {(x.response, x.part, x.who, x.sheet): x.label for x in kept}
         said = Counter[str]()
         for label in found:
-            old = before.get((label.response, label.part, label.who))
-            if old == label.label:
-                said["same"] += 1
-                continue
-            journal.append(label)
-            said["added" if old is None else "changed"] += 1
+            place = (label.response, label.part, label.who)
+            old = before.get(place)
+            if old != label.label or there.get((*place, label.sheet)) != label.label:
+                journal.append(label)
+            said["added" if old is None else "same" if old == label.label else "changed"] += 1
     return Imported(said["added"], said["changed"], said["same"], skipped)
 
 

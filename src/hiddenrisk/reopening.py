@@ -258,11 +258,12 @@ def _open_benchmark(text: str, manifest: Manifest, folder: Path, data_dir: Path 
     """
     if manifest.imported is not None:
         return imported_benchmark(text, manifest.imported, folder, data_dir)
-    name = Path(text.partition("?")[0]).name
+    path, _, options = text.partition("?")
+    name = Path(path).name
     kept = (folder / BENCHMARKS / name, folder / name)
     try:
         if beside := next((path for path in kept if path.is_file()), None):
-            return open_benchmark(str(beside), data_dir)
+            return open_benchmark(f"{beside}?{options}" if options else str(beside), data_dir)
         return open_benchmark(text, data_dir)
     except UsageError as error:
         raise DataError(
