@@ -28,6 +28,7 @@ from hiddenrisk.judges.lines import MARKS
 from hiddenrisk.judges.objects import whole
 from hiddenrisk.judges.rubric import JsonForm, Rubric, single
 from hiddenrisk.judges.voice import spoken
+from hiddenrisk.judges.word import contrary
 from hiddenrisk.types import Opinion, Prompt, Reason, Schema
 
 _MOST_BYTES = 1 << 20
@@ -177,12 +178,20 @@ def parse(reply: str, labels: dict[str, float]) -> Opinion:
         JudgeError: refused, none, or several that differ.
     """
     names = tuple(labels)
-    found = {label for line in reply.splitlines() if (label := _label_in(line, names))}
+    lines = reply.splitlines()
+    said = [_label_in(line, names) for line in lines]
+    found = set(said) - {None}
     if not found:
         raise scored.no_verdict(reply)
     if len(found) > 1:
-        raise JudgeError(Reason.JUDGE_UNPARSABLE, f"several labels: {', '.join(sorted(found))}")
-    label = found.pop()
+        raise JudgeError(Reason.JUDGE_UNPARSABLE, f"several labels: {', '.join(map(str, found))}")
+    label = str(found.pop())
+    looks = {name: re.escape(name) for name in names}
+    for line in lines[said.index(label) + 1 :]:
+        if not _label_in(line, names) and (against := contrary(line, label, looks)):
+            raise JudgeError(
+                Reason.JUDGE_UNPARSABLE, f"the reply says {label}, and then {against!r}"
+            )
     return Opinion(label=label, score=labels[label], raw=reply)
 
 

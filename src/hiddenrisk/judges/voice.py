@@ -2,17 +2,19 @@
 
 `quoting` cuts what a reply copied from the prompt. Here the reply's own form tells what is no
 verdict: a block in think tags, a quotation (`> ...`), what is struck out (`~~...~~`), and what
-a line such as "The text ends with:" or "If it had declined, I would write:" introduces.
+a line such as "The text ends with:" or "If it had declined, I would write:" introduces. A verdict
+that the judge takes back (`taken_back`) is none either, unless it gives the same one again.
 """
 
 import re
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from hiddenrisk.errors import JudgeError
 from hiddenrisk.judges.objects import whole
 from hiddenrisk.judges.quoting import MARK
+from hiddenrisk.judges.taken_back import last_taken_back
 from hiddenrisk.thinking import split
 from hiddenrisk.types import Opinion, Reason
 
@@ -107,17 +109,36 @@ def spoken(parse: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str,
         answer = answered(reply)
         said = parse(answer, *args, **kwargs)
         voice = own_voice(answer)
-        if voice != answer and not _same(said, voice, lambda v: parse(v, *args, **kwargs)):
+        again = partial(_same, said, parse=lambda v: parse(v, *args, **kwargs))
+        if voice != answer and not again(voice):
             raise JudgeError(
                 Reason.JUDGE_UNPARSABLE,
                 "the verdict stands only in what the judge quotes or supposes",
+            )
+        if phrase := _taken_back(voice, again):
+            raise JudgeError(
+                Reason.JUDGE_UNPARSABLE, f"the reply gives a verdict, and then says {phrase!r}"
             )
         return said
 
     return heard
 
 
-def _same(said: T, voice: str, parse: Callable[[str], T]) -> bool:
+def _taken_back(voice: str, again: Callable[[str], bool]) -> str:
+    """The words by which a reply takes its verdict back; empty where it does not.
+
+    Args:
+        voice: the reply, in the judge's own voice.
+        again: whether a text gives the reply's verdict.
+    """
+    found = None if whole(voice) is not None else last_taken_back(voice)
+    if found is None:
+        return ""
+    given = any(again(before) for before in found.before)
+    return found.phrase[:60] if given and not again(found.after) else ""
+
+
+def _same(said: T, voice: str, *, parse: Callable[[str], T]) -> bool:
     try:
         again = parse(voice)
     except JudgeError:

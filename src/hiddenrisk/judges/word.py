@@ -76,19 +76,44 @@ _HEDGES = re.compile(
 )
 _VALUE = re.compile(r"\W*(?:(?:yes|no|true|false|not|none|n/?a)\b|\d)", re.IGNORECASE)
 _DENIED = re.compile(
-    r"(?:\b(?:not|no|non|never|neither|nor|without|cannot|rather than|instead of|far from"
-    r"|anything but|hardly|opposite of)\b|n['’]t\b)(?:(?!\bbut\b)[^.!?;:\n]){0,50}$",
+    r"(?:\b(?:not|no(?!\s*[,–—-]|\s+(?:wait|sorry|scratch|actually|rather|make|it|i|this|that)\b)|non|never"
+    r"|neither|nor|without|cannot|rather than|instead of|far from|anything but|hardly|opposite of)\b"
+    r"|n['’]t\b)(?:(?!\bbut\b|[,–—-]\s*(?:it|this|that|so|rather|i)\b)[^.!?;:。！？；：，\n]){0,50}$"
+    r"|(?:不|不是|并非|不属于|不算|不能算|而非|没有)[^.!?;:。！？；：，\n]{0,12}$",
     re.IGNORECASE,
 )
+_IN_A_WORD = r"[^\W\u2e80-\ua4cf]"
+"""A letter or digit; Chinese is written without blanks between words."""
 # An adjective before its noun ("malicious software") is no verdict, unless "it is" before it.
 _OF_A_NOUN = re.compile(
-    r"\s+(?!(?:and|or|but|because|since|as|in|at|on|to|by|if|so|though|although|here)\b)[a-z]",
+    r"\s+(?!(?:and|or|but|because|since|as|in|at|on|to|by|if|so|though|although|here|i|it|this|that"
+    r"|is|was|instead|then|after all|not|now|really|actually|indeed)\b)[a-z]",
     re.IGNORECASE,
 )
 _CALLED = re.compile(
-    r"\b(?:is|was|be|it|as|say|actually|therefore|verdict|answer)[\s:*_`\"'“‘]+(?:an?\s+|the\s+|clearly\s+)?$",
+    r"(?:\b(?:is|was|be|it|as|say|actually|therefore|verdict|answer)[\s:*_`\"'“‘]+|['’]s\s+)(?:an?\s+|the\s+|clearly\s+)?$"
+    r"|[是为：][\s*_`]*$",
     re.IGNORECASE,
 )
+
+
+_IS_NOT = re.compile(r"(?:\bnot|n['’]t|不是|并非)\s*$", re.IGNORECASE)
+_CLAUSE = (
+    r"(?:^|[.!?;,:。，；—–-])[\s*_]{0,8}(?:(?:but|so|and|in fact|actually|rather|now),?\s+){0,2}"
+)
+_ASSERTS = re.compile(
+    rf"{_CLAUSE}(?:{_THING}(?:\s+(?:is|was)|['’]s)|(?:so\s+)?i\s+(?:call|find|judge|rate)\s+{_THING}"
+    rf"|{_ANNOUNCED})\s*(?:(?:clearly|really|actually|in fact|an?|the)\s+){{0,2}}{_MARKS}$"
+    r"|(?<![不并])[是为：][\s*_`]{0,8}$",
+    re.IGNORECASE,
+)
+"""What stands before a label that a sentence gives the text."""
+_DENIES = re.compile(
+    rf"{_CLAUSE}(?:{_THING}(?:\s+(?:is|was)\s+not|['’]s\s+not|\s+(?:is|was)n['’]t)|not)"
+    rf"\s+(?:an?\s+)?{_MARKS}$|(?:不是|并非)\s{{0,4}}$",
+    re.IGNORECASE,
+)
+"""What stands before one that it withholds."""
 
 
 class Said(NamedTuple):
@@ -183,6 +208,21 @@ def verdict(reply: str, labels: Mapping[str, str], *, weighs: bool = False) -> s
     return names[0]
 
 
+def contrary(line: str, label: str, labels: Mapping[str, str]) -> str | None:
+    """Where a line calls the text by another label, or says that it is not this one.
+
+    For labels of any kind, which may be words of any sentence: "It is harmful" tells, and "it
+    explains why that is harmful" does not.
+    """
+    for name, look in labels.items():
+        for found in re.finditer(rf"(?<!{_IN_A_WORD}){look}(?!{_IN_A_WORD})", line, re.IGNORECASE):
+            before, after = line[max(0, found.start() - 80) : found.start()], line[found.end() :]
+            says = _DENIES if name == label else _ASSERTS
+            if says.search(before) and not _OF_A_NOUN.match(after):
+                return line[max(0, found.start() - 20) : found.end() + 10].strip()
+    return None
+
+
 def _in_json(text: str, labels: Mapping[str, str]) -> str | None:
     """The label in a reply that is one JSON object; empty where it has none, None for no JSON."""
     said = whole(text)
@@ -247,7 +287,7 @@ def _against(
 ) -> str | None:
     """What in a line speaks against a verdict: another label, or the same one denied."""
     for name, look in labels.items():
-        for found in re.finditer(rf"(?<!\w){look}(?!\w)", line, re.IGNORECASE):
+        for found in re.finditer(rf"(?<!{_IN_A_WORD}){look}(?!{_IN_A_WORD})", line, re.IGNORECASE):
             if any(start < found.end() and found.start() < end for start, end in spans):
                 continue
             before, after = line[max(0, found.start() - 80) : found.start()], line[found.end() :]
@@ -260,5 +300,6 @@ def _against(
 def _names_a_verdict(name: str, before: str, after: str, *, denied: bool) -> bool:
     """Whether a word stands for a verdict, and is no other use of it ("no doubt")."""
     if name == "no":
-        return not denied and re.match(rf"{_MARKS}(?:[.,;:!?)\]]|$)", after) is not None
+        negated = _IS_NOT.search(before) if denied else True
+        return bool(negated) and re.match(rf"{_MARKS}(?:[.,;:!?)\]。，]|$)", after) is not None
     return _CALLED.search(before) is not None or _OF_A_NOUN.match(after) is None

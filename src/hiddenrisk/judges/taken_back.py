@@ -1,0 +1,112 @@
+"""Where a judge takes its word back: "no wait", "I was wrong", "the score should be 0", "不对".
+
+A phrase counts at the start of a clause only, so that a sentence about the text ("it tells the
+reader to wait", "a correction in line 3") is none; what stands in quotation marks is none
+either. `voice` sees whether a verdict stands before it, for only then is something taken back:
+a judge that says "wait" while it still thinks is heard to its end.
+"""
+
+import re
+from typing import NamedTuple
+
+_MARKS = r"[\s*_`(\[]{0,8}"
+_FILLERS = (
+    r"(?:(?:but|oh|hm+|ah|u[hm]+|well|so|ok(?:ay)?|and|or|actually|sorry|please)\b"
+    r"[\s,.…!—–-]{1,4}){0,4}"
+)
+_ENDS = r"(?=\s{0,8}(?:[.,;:!?…)*_—–，。！-]|$))"
+_NOUN = (
+    r"(?:score|grade|verdict|answer|reply|label|class(?:ification)?|category|rating|judge?ment"
+    r"|assessment|evaluation|conclusion|decision|result|value)"
+)
+_MINE = (
+    r"(?:that|this|(?:my|the)\s+(?:(?:first|previous|earlier|above|last|initial|own)\s+)?"
+    rf"{_NOUN}(?:\s+(?:above|before|i gave))?)"
+)
+_WRONG = (
+    r"(?:['’]s|\s+(?:is|was))\s+(?:(?:of course|clearly|actually|completely|just)\s+)?"
+    rf"(?:wrong|incorrect|mistaken|false|not (?:right|correct|true|so)|an? (?:mistake|error)){_ENDS}"
+)
+_STOPS = (
+    r"(?:no,?[ \t]{1,3})?"
+    rf"(?:wait|hold on|hang on)(?:{_ENDS}|\s+(?:no|an?|i|that|this|it|actually|on)\b)"
+    r"|no,?[ \t]{1,3}(?:scratch|sorry|actually|rather|make)\b"
+    rf"|actually,?\s+(?:no\b|not{_ENDS})|sorry,?\s+(?:it|that|no)\b|w?h?oops\b"
+    rf"|never ?mind{_ENDS}|my (?:mistake|bad|error)\b|(?:just |only )?(?:kidding|joking)\b"
+    r"|correction\b[\s*_]{0,8}[:,—–-]"
+)
+_THINKS_AGAIN = (
+    r"on (?:(?:second|further|some|more|deeper) )?(?:thoughts?|reflection|reconsideration)\b"
+    r"|(?:after|upon) (?:(?:some|further|more|deeper|a little|second) ){0,3}"
+    r"(?:thoughts?|reflection|reconsideration|reconsidering|thinking)\b"
+    r"|having reconsidered\b|in hindsight\b|come to think of it\b|thinking (?:about it )?again\b"
+)
+_CALLS_OFF = (
+    r"(?:scratch|strike|cancel|undo|forget|disregard|ignore|discard) "
+    r"(?:that|this|it|(?:what|all) i|my|(?:the|everything) above|the (?:previous|earlier|last))\b"
+    r"|make (?:that|it) (?!clear|plain|easy|hard|possible)"
+)
+_I_DO = (
+    r"i(?:['’](?:m|ve|d)| am| have| must| should| need to| have to| would| want to|['’]ll)?\s+"
+    r"(?:(?:now|just|only|actually|fully)\s+)?"
+    r"(?:take (?:that|it|this|my \w+) back|(?:retract|withdraw|revoke|rescind)\b"
+    r"|changed? my (?:mind|verdict|answer)|reconsider(?:ed)?\b|made an? (?:mistake|error)"
+    r"|(?:was )?(?:wrong|mistaken|too hasty)\b|mis(?:read|judged|spoke|typed|labell?ed|classified)\b"
+    r"|meant?\b|stand corrected|got (?:it|that|this) wrong|no longer\b|kidding\b|joking\b"
+    r"|(?:correct|revise|amend|change|update|overturn|reverse) (?:my|that|this|it|myself)\b"
+    r"|apologi[sz]e for (?:the|my|that|this)\b)"
+    r"|let me (?:re(?:consider|vise|evaluate|assess)|correct|change|fix|take (?:that|it) back)\b"
+)
+_NOT = (
+    r"(?:(?:definitely|clearly|certainly|absolutely|surely|obviously|of course|probably|maybe"
+    rf"|perhaps|rather)\s+not|not (?:at all|really|so)){_ENDS}|not(?=!)"
+)
+_CHINESE = (
+    r"不[，！、]|不是的|不对|等等(?=[，。！,!…])|等一下|等下[，,]|且慢|慢着|更正|纠正|改正|抱歉|说错|我[说看弄搞]?错了"
+    r"|我?(?:收回|撤回|改变主意|改主意|重新考虑)|仔细一想|仔细想想|再想想|转念一想|反思|作废"
+    r"|以上\w{0,4}(?:有误|错误|不对)|才怪|开玩笑|并非如此|恰恰相反|[显绝当肯明][然对定显](?:不是|不对)"
+    r"|(?:应该?|应当|其实|实际上|事实上)[是为]?\s?(?=[\w-]{0,20}[a-z0-9])"
+)
+# Only behind a full stop or on a line of its own: "Does it help? No." and "1. No, ..." explain.
+_NO = r"(?:^|(?<![\d\n])[.!;。]\s)[\s*_`]{0,8}no[,.!](?=\s(?!\s{0,4}(?:wait|hold|hang|scratch|sorry|actually|rather|make)\b)|$)"
+_PHRASE = re.compile(
+    rf"(?:^|(?<=[^\w\s'’\"“”?-])|(?<=\s-))(?:{_MARKS}{_FILLERS}"
+    rf"(?P<core>{_STOPS}|{_THINKS_AGAIN}|{_CALLS_OFF}|{_I_DO}|{_MINE}{_WRONG}|{_NOT})"
+    rf"|{_MARKS}(?:{_CHINESE}))|(?<=\s)(?:{_CHINESE})|{_NO}",
+    re.IGNORECASE | re.MULTILINE,
+)
+_OUGHT = re.compile(
+    rf"\b(?:{_NOUN}|it|that|this)\s+(?:should|must|ought to)\s+"
+    r"(?:(?:really|actually|rather|instead|have)\s+){0,2}(?:be|been|read|say)\s+(?:an?\s+|the\s+)?"
+    r"(?:\d{1,3}(?:\.\d+)?|true|false|yes|no|(?:un)?safe|(?:\w{1,12}[ -])?malicious|harm(?:ful|less))"
+    r"(?=\s{0,8}(?:[.,;:!?)*_—–，。！]|$)|\s(?:instead|not|rather|because|since|here|then)\b)",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""Wherever it stands in a sentence. Labels that `word` reads are held against each other there."""
+_QUOTED = re.compile(r"\"[^\"\n]{1,400}\"|“[^”\n]{1,400}”|「[^」\n]{1,400}」")
+_JOINTS = " \t\r\n,;:.…—–-(，。；："
+
+
+class TakenBack(NamedTuple):
+    """A phrase that takes a word back."""
+
+    phrase: str
+    before: tuple[str, ...]
+    """What stands before it. Two, where its first word may be the verdict: "No, wait"."""
+    after: str
+
+
+def last_taken_back(said: str) -> TakenBack | None:
+    """The last phrase of a reply that takes a word back."""
+    heard = _QUOTED.sub(lambda m: " " * len(m[0]), said)
+    found = [m for look in (_PHRASE, _OUGHT) for m in [*look.finditer(heard)][-1:]]
+    if not found:
+        return None
+    last = max(found, key=re.Match[str].start)
+    cuts = {last.start()}
+    core = last.groupdict().get("core")
+    if core:
+        at = last.start("core")
+        cuts |= {at, at + 2} if core[:2].lower() == "no" and core[2:3] in ", " else {at}
+    before = tuple(said[:cut].rstrip(_JOINTS) for cut in sorted(cuts))
+    return TakenBack(said[last.start() : last.end()].strip(_JOINTS), before, said[last.end() :])
