@@ -7,6 +7,8 @@ a judge that says "wait" while it still thinks is heard to its end.
 """
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 _MARKS = r"[\s*_`(\[]{0,8}"
@@ -67,14 +69,18 @@ _CHINESE = (
     r"|以上\w{0,4}(?:有误|错误|不对)|才怪|开玩笑|并非如此|恰恰相反|[显绝当肯明][然对定显](?:不是|不对)"
     r"|(?:应该?|应当|其实|实际上|事实上)[是为]?\s?(?=[\w-]{0,20}[a-z0-9])"
 )
-# Only behind a full stop or on a line of its own: "Does it help? No." and "1. No, ..." explain.
-_NO = r"(?:^|(?<![\d\n])[.!;。]\s)[\s*_`]{0,8}no[,.!](?=\s(?!\s{0,4}(?:wait|hold|hang|scratch|sorry|actually|rather|make)\b)|$)"
+_NO = r"no[,.!](?=\s(?!\s{0,4}(?:wait|hold|hang|scratch|sorry|actually|rather|make)\b)|$)"
 _PHRASE = re.compile(
-    rf"(?:^|(?<=[^\w\s'’\"“”?-])|(?<=\s-))(?:{_MARKS}{_FILLERS}"
-    rf"(?P<core>{_STOPS}|{_THINKS_AGAIN}|{_CALLS_OFF}|{_I_DO}|{_MINE}{_WRONG}|{_NOT})"
-    rf"|{_MARKS}(?:{_CHINESE}))|(?<=\s)(?:{_CHINESE})|{_NO}",
+    rf"(?<!\w)(?:(?P<core>{_STOPS}|{_THINKS_AGAIN}|{_CALLS_OFF}|{_I_DO}|{_MINE}{_WRONG}|{_NOT})"
+    rf"|(?P<no>{_NO})|{_CHINESE})",
     re.IGNORECASE | re.MULTILINE,
 )
+_CLAUSE = re.compile(
+    rf"(?:\A|\n|[^\w\s'’\"“”?-]|\s-(?=\s))(?P<start>){_MARKS}{_FILLERS}\Z", re.IGNORECASE
+)
+"""What stands before a phrase that begins a clause."""
+# Of a bare "no": "Does it help? No." and "1. No, ..." explain.
+_SENTENCE = re.compile(r"(?:\A|\n|(?<!\d)[.!;。]\s)(?P<start>)[\s*_`]{0,8}\Z")
 _OUGHT = re.compile(
     rf"\b(?:{_NOUN}|it|that|this)\s+(?:should|must|ought to)\s+"
     r"(?:(?:really|actually|rather|instead|have)\s+){0,2}(?:be|been|read|say)\s+(?:an?\s+|the\s+)?"
@@ -83,7 +89,11 @@ _OUGHT = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 """Wherever it stands in a sentence. Labels that `word` reads are held against each other there."""
-_QUOTED = re.compile(r"\"[^\"\n]{1,400}\"|“[^”\n]{1,400}”|「[^」\n]{1,400}」")
+_QUOTED = re.compile(r"\"[^\"\n]{1,200}\"|“[^”\n]{1,200}”|「[^」\n]{1,200}」")
+_NO_IS_SAID = re.compile(r"no[, \t]", re.IGNORECASE)
+_LOOK = 50_000
+_WINDOW = 80
+_MOST = 4
 _JOINTS = " \t\r\n,;:.…—–-(，。；："
 
 
@@ -96,17 +106,28 @@ class TakenBack(NamedTuple):
     after: str
 
 
-def last_taken_back(said: str) -> TakenBack | None:
-    """The last phrase of a reply that takes a word back."""
-    heard = _QUOTED.sub(lambda m: " " * len(m[0]), said)
-    found = [m for look in (_PHRASE, _OUGHT) for m in [*look.finditer(heard)][-1:]]
-    if not found:
-        return None
-    last = max(found, key=re.Match[str].start)
-    cuts = {last.start()}
-    core = last.groupdict().get("core")
-    if core:
-        at = last.start("core")
-        cuts |= {at, at + 2} if core[:2].lower() == "no" and core[2:3] in ", " else {at}
-    before = tuple(said[:cut].rstrip(_JOINTS) for cut in sorted(cuts))
-    return TakenBack(said[last.start() : last.end()].strip(_JOINTS), before, said[last.end() :])
+def taken_back(said: str) -> Iterator[TakenBack]:
+    """The phrases of a reply that take a word back, the last ones of its end, the last first."""
+    skipped, end = said[:-_LOOK], said[-_LOOK:]
+    heard = _QUOTED.sub(lambda m: " " * len(m[0]), end)
+    found = ((m, cuts) for m in reversed([*_PHRASE.finditer(heard)]) if (cuts := _cuts(m, heard)))
+    oughts = ((m, [m.start()]) for m in reversed([*_OUGHT.finditer(heard)]))
+    both = [*islice(found, _MOST), *islice(oughts, _MOST)]
+    for phrase, cuts in sorted(both, key=lambda one: -one[0].start())[:_MOST]:
+        before = tuple(skipped + end[:cut].rstrip(_JOINTS) for cut in cuts)
+        words = end[cuts[0] : phrase.end()].strip(_JOINTS)
+        yield TakenBack(words, before, end[phrase.end() :])
+
+
+def _cuts(phrase: re.Match[str], heard: str) -> list[int]:
+    """Where a phrase that begins a clause may be cut off; nowhere for one that does not."""
+    at = phrase.start()
+    start = max(0, at - _WINDOW)
+    before = "x" * (start > 0) + heard[start:at]
+    if phrase["core"] is None and phrase["no"] is None:
+        return [at]
+    clause = (_CLAUSE if phrase["core"] else _SENTENCE).search(before)
+    if clause is None:
+        return []
+    cuts = [at - len(before) + clause.start("start"), at]
+    return [*cuts, at + 2] if _NO_IS_SAID.match(phrase[0]) and phrase["core"] else cuts

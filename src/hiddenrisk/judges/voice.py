@@ -14,7 +14,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from hiddenrisk.errors import JudgeError
 from hiddenrisk.judges.objects import whole
 from hiddenrisk.judges.quoting import MARK
-from hiddenrisk.judges.taken_back import last_taken_back
+from hiddenrisk.judges.taken_back import taken_back
 from hiddenrisk.thinking import split
 from hiddenrisk.types import Opinion, Reason
 
@@ -131,11 +131,12 @@ def _taken_back(voice: str, again: Callable[[str], bool]) -> str:
         voice: the reply, in the judge's own voice.
         again: whether a text gives the reply's verdict.
     """
-    found = None if whole(voice) is not None else last_taken_back(voice)
-    if found is None:
+    if whole(voice) is not None:
         return ""
-    given = any(again(before) for before in found.before)
-    return found.phrase[:60] if given and not again(found.after) else ""
+    for phrase, before, after in taken_back(voice):
+        if any(map(again, before)):
+            return "" if again(after) else phrase[:60]
+    return ""
 
 
 def _same(said: T, voice: str, *, parse: Callable[[str], T]) -> bool:

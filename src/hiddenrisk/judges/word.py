@@ -194,7 +194,7 @@ def verdict(reply: str, labels: Mapping[str, str], *, weighs: bool = False) -> s
     last = found[-1]
     settled = weighs and (last.led or last.line == max(i for i, _ in _edges(lines)))
     for number, line in enumerate(lines):
-        if settled and number < last.line:
+        if not line or (settled and number < last.line):
             continue
         if (truth := _TRUTH.fullmatch(line)) and truth[1].lower() not in labels:
             raise JudgeError(
@@ -248,6 +248,8 @@ def _verdicts(lines: list[str], labels: Mapping[str, str]) -> Iterator[Said]:
     looks = tuple(labels.values())
     edges = {number for number, _ in _edges(lines)}
     for number, line in enumerate(lines):
+        if not line:
+            continue
         head = line if len(line) <= _LINE else f"{line[:_LINE]}…"
         found = _pattern(looks).match(head)
         if found and _stands(found, head) and (found["led"] or number in edges):
