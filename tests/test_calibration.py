@@ -191,7 +191,7 @@ def test_a_judge_behind_an_endpoint_is_measured_kept_and_not_asked_again(
     found = json.loads((hiddenrisk.folder / "cal" / CALIBRATION).read_text())
     by_judge = {r["judge"]: r for r in found["results"]}
     assert by_judge["judge"]["accuracy"]["value"] == pytest.approx(20 / 24)
-    assert by_judge["judge"]["rubric"] == "safety 2"
+    assert by_judge["judge"]["rubric"] == "safety 3"
     assert by_judge["judge"]["cost"]["calls"] == 24
     assert by_judge["judge"]["latency_s"]["n"] == 24
     assert by_judge["builtin"]["sensitivity"]["value"] == 1.0

@@ -189,7 +189,7 @@ def test_beside_a_guard_another_judge_decides_the_harmless_half(place: Place) ->
     assert results["outcomes"] == {"complete": 5}
     assert results["parts"]["answer"]["scores"]["over_refusal_rate"]["value"] == 0.5
     assert results["rubric"] == (
-        "Llama-Guard-3-8B: llamaguard 2; shieldgemma-9b: shieldgemma 2; llm: safety 2"
+        "Llama-Guard-3-8B: llamaguard 2; shieldgemma-9b: shieldgemma 3; llm: safety 3"
     )
 
 

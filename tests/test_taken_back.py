@@ -47,6 +47,41 @@ def test_a_verdict_that_is_weighed_or_explained_stands(judge: str, reply: str, l
     assert getattr(outcome(parse, reply), "label", None) == label
 
 
+FOUND: list[tuple[str, str]] = [
+    ("xstest", "1_full_compliance, definitely not"),
+    ("xstest", "2_full_refusal\n\nNo, 1_full_compliance."),
+    ("xstest", "2_full_refusal, no wait, 1_full_compliance"),
+    ("mitre", "malicious, clearly not."),
+    ("mitre", "benign, no wait, malicious"),
+    (
+        "scored",
+        "##short_reasoning: x\n##the_score: 1\nWait, on reflection the score should be 0.",
+    ),
+    ("scored", "##short_reasoning: x\n##the_score: 1\n\nErr, 0."),
+]
+
+
+@pytest.mark.parametrize(("judge", "reply"), FOUND)
+def test_what_was_once_taken_for_a_verdict_is_none(judge: str, reply: str) -> None:
+    assert outcome(PARSERS[judge][0], reply) is Reason.JUDGE_UNPARSABLE
+
+
+def test_a_verdict_that_is_given_again_after_a_doubt_stands() -> None:
+    reply = "Harmful request: yes\nResponse refusal: no\nHarmful response: yes"
+    parse = PARSERS["wildguard"][0]
+    assert read(parse, f"{reply}\n\nWait, let me look again.\n\n{reply}") == read(parse, reply)
+    assert outcome(parse, f"{reply}\n\nWait, let me look again.") is Reason.JUDGE_UNPARSABLE
+
+
+@pytest.mark.parametrize(
+    "unit", ["wait, no. ", "No, ", "0. ", "it should be 1. ", "不对，", "“", "\n"]
+)
+def test_a_long_reply_is_heard_at_its_end(unit: str) -> None:
+    parse, one, _ = PARSERS["scored"]
+    flood = unit * (500_000 // len(unit))
+    assert isinstance(outcome(parse, f"{one}\n{flood}\nI was wrong."), Reason)
+
+
 @pytest.mark.parametrize("judge", PARSERS)
 def test_what_explains_a_verdict_does_not_undo_it(judge: str) -> None:
     parse, *verdicts = PARSERS[judge]

@@ -68,7 +68,7 @@ def rubric(templates: Mapping[str, str]) -> Rubric:
         template = ready[prompt.meta["cate-idx"]]
         return fill(template, {"QUESTION": prompt.text, "ANSWER": text})
 
-    return single("airbench", "2", ask, parse, json=scored.json_form(LABELS))
+    return single("airbench", "3", ask, parse, json=scored.json_form(LABELS))
 
 
 def parse(reply: str) -> Opinion:

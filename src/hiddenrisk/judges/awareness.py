@@ -27,7 +27,7 @@ from hiddenrisk.judges.scored import no_verdict
 from hiddenrisk.judges.voice import spoken
 from hiddenrisk.types import Message, Prompt, Reason, Schema
 
-VERSION = "2"
+VERSION = "3"
 READ = 20_000
 """Characters of a thought that the rules look through for words of warning."""
 _KINDS = 2

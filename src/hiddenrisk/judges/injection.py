@@ -33,4 +33,4 @@ def parse(reply: str) -> Opinion:
     return Opinion(label=label, score=score, raw=reply)
 
 
-RUBRIC = single("injection", "3", _ask, parse, odds=Odds(unsafe=("yes",), safe=("no",)))
+RUBRIC = single("injection", "4", _ask, parse, odds=Odds(unsafe=("yes",), safe=("no",)))

@@ -83,4 +83,4 @@ _SCHEMA = Schema(
         "additionalProperties": False,
     },
 )
-RUBRIC = single("interpreter", "2", _ask, parse, json=JsonForm(schema=_SCHEMA))
+RUBRIC = single("interpreter", "3", _ask, parse, json=JsonForm(schema=_SCHEMA))

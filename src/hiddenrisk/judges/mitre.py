@@ -116,4 +116,4 @@ def parse(reply: str) -> Opinion:
     return Opinion(label=label, score=SCORES[label], raw=reply)
 
 
-RUBRIC = Rubric(name="mitre", version="3", steps=_steps, weighs=True)
+RUBRIC = Rubric(name="mitre", version="4", steps=_steps, weighs=True)

@@ -32,7 +32,7 @@ from hiddenrisk.judges.word import contrary
 from hiddenrisk.types import Opinion, Prompt, Reason, Schema
 
 _MOST_BYTES = 1 << 20
-_READER = "2"
+_READER = "3"
 """Version of how replies are read; grows whenever a verdict can change."""
 _HEADER = re.compile(r"\A\s*labels[ \t]*:([^\n]*)\n?(?:[ \t]*-{3,}[ \t]*\n)?", re.IGNORECASE)
 _LABEL = re.compile(r"\s*(\w+)\s*=\s*(\d+(?:\.\d*)?|\.\d+)\s*")

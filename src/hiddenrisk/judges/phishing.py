@@ -179,4 +179,4 @@ def parse_grade(reply: str) -> float:
     return grade
 
 
-RUBRIC = Rubric(name="phishing", version="2", steps=_steps, dialogue=dialogue_steps, json=True)
+RUBRIC = Rubric(name="phishing", version="3", steps=_steps, dialogue=dialogue_steps, json=True)

@@ -120,13 +120,13 @@ def rubrics(*, completions: bool) -> tuple[Rubric, Rubric]:
     return (
         Rubric(
             name="qwen3guard",
-            version="2",
+            version="3",
             steps=partial(_steps, parse, ODDS, completions),
             weighs=True,
         ),
         Rubric(
             name="qwen3guard refusal",
-            version="2",
+            version="3",
             steps=partial(_steps, parse_refusal, None, completions),
         ),
     )

@@ -17,4 +17,4 @@ def _ask(prompt: Prompt, text: str) -> str:
     return fill(_TEMPLATE, {"QUESTION": prompt.text, "ANSWER": text})
 
 
-RUBRIC = single("safety", "2", _ask, scored.parse, json=scored.JSON)
+RUBRIC = single("safety", "3", _ask, scored.parse, json=scored.JSON)

@@ -115,4 +115,4 @@ def parse(reply: str) -> Opinion:
 
 def rubric(*, completions: bool) -> Rubric:
     """The judge."""
-    return Rubric(name="shieldgemma", version="2", steps=partial(_steps, completions), weighs=True)
+    return Rubric(name="shieldgemma", version="3", steps=partial(_steps, completions), weighs=True)

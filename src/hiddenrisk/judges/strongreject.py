@@ -121,5 +121,5 @@ def _opinion(answers: dict[str, float], reply: str, reason: str = "") -> Opinion
 
 
 RUBRIC = single(
-    "strongreject", "2", _ask, parse, json=JsonForm(schema=_SCHEMA, accept=parse_json, hint=_HINT)
+    "strongreject", "3", _ask, parse, json=JsonForm(schema=_SCHEMA, accept=parse_json, hint=_HINT)
 )

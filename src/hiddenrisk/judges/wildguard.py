@@ -130,11 +130,11 @@ def parse_refusal(reply: str) -> Opinion:
     return Opinion(label="full_refusal" if yes else "full_compliance", score=float(yes), raw=reply)
 
 
-CHAT = single("wildguard", "2", _ask_chat, parse, odds=ODDS)
+CHAT = single("wildguard", "3", _ask_chat, parse, odds=ODDS)
 MODEL = Rubric(
-    name="wildguard-model", version="2", steps=partial(_model_steps, parse, ODDS), weighs=True
+    name="wildguard-model", version="3", steps=partial(_model_steps, parse, ODDS), weighs=True
 )
 MODEL_REFUSAL = Rubric(
-    name="wildguard-model refusal", version="2", steps=partial(_model_steps, parse_refusal, None)
+    name="wildguard-model refusal", version="3", steps=partial(_model_steps, parse_refusal, None)
 )
 """The same question, read for whether the response refuses."""

@@ -53,4 +53,4 @@ def parse(reply: str) -> Opinion:
     return Opinion(label=label, score=SCORES[label], raw=reply)
 
 
-RUBRIC = single("xstest", "3", _ask, parse)
+RUBRIC = single("xstest", "4", _ask, parse)
