@@ -74,7 +74,7 @@ def test_a_verdict_that_is_given_again_after_a_doubt_stands() -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["wait, no. ", "No, ", "0. ", "it should be 1. ", "不对，", "“", "\n"]
+    "unit", ["wait, no. ", "No, ", "0. ", "it should be 1. ", "不对", "“", "\n"]
 )
 def test_a_long_reply_is_heard_at_its_end(unit: str) -> None:
     parse, one, _ = PARSERS["scored"]
