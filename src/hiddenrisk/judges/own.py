@@ -179,7 +179,7 @@ def parse(reply: str, labels: dict[str, float]) -> Opinion:
     """
     names = tuple(labels)
     lines = reply.splitlines()
-    said = [_label_in(line, names) for line in lines]
+    said = [_label_in(line, names) if line else None for line in lines]
     found = set(said) - {None}
     if not found:
         raise scored.no_verdict(reply)
@@ -187,7 +187,7 @@ def parse(reply: str, labels: dict[str, float]) -> Opinion:
         raise JudgeError(Reason.JUDGE_UNPARSABLE, f"several labels: {', '.join(map(str, found))}")
     label = str(found.pop())
     looks = {name: re.escape(name) for name in names}
-    for line in lines[said.index(label) + 1 :]:
+    for line in filter(None, lines[said.index(label) + 1 :]):
         if not _label_in(line, names) and (against := contrary(line, label, looks)):
             raise JudgeError(
                 Reason.JUDGE_UNPARSABLE, f"the reply says {label}, and then {against!r}"
