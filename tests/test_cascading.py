@@ -60,7 +60,7 @@ def test_a_judge_whose_likely_words_are_no_labels_is_never_sure(tmp_path: Path) 
         if isinstance(v, Verdict)
     ]
     write(tmp_path, files)
-    (cell,) = read_records(tmp_path).cells.values()
+    (cell,) = read_records(tmp_path, ()).cells.values()
     cell.cascade = Cascade(labels=("cheap",), shares=shares_of(0.1))
     assert [cell.stratum(0, part) for part in grades] == ["unsure", "sure unsafe"]
     done = already_done(tmp_path, ["cheap"])
@@ -79,7 +79,7 @@ def test_thinking_and_answer_of_a_sample_have_probabilities_of_their_own(tmp_pat
         if isinstance(v, Verdict)
     ]
     write(tmp_path, files)
-    (cell,) = read_records(tmp_path).cells.values()
+    (cell,) = read_records(tmp_path, ()).cells.values()
     cell.cascade = Cascade(labels=("cheap",))
     assert [cell.stratum(0, part) for part in odds] == ["sure unsafe", "unsure"]
 

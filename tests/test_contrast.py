@@ -38,7 +38,7 @@ def _cell(folder: Path, *pairs: tuple[str, str], label: str = "unsafe") -> Cell:
             benchmark, prompts=prompts, safe_rubric=benchmark.rubric
         )
     run(plan_of(fake(says), benchmark, judges={"j": judges}), folder)
-    return read_records(folder).cells["m", "b"]
+    return read_records(folder, ()).cells["m", "b"]
 
 
 def test_the_four_kinds_of_samples_are_counted_and_the_flips_are_told(tmp_path: Path) -> None:

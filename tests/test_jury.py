@@ -136,7 +136,7 @@ def _cell(folder: Path, rows: Sequence[Sequence[float | None]], judges: Sequence
         for row in rows
     ]
     write(folder, files_of(some, judges))
-    (cell,) = read_records(folder).cells.values()
+    (cell,) = read_records(folder, ()).cells.values()
     return cell
 
 

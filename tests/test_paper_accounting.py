@@ -395,7 +395,7 @@ def counted(paper: Json, shared_data: Path, tmp_path_factory: pytest.TempPathFac
         for model, benchmark in itertools.product(paper["models"], BENCHMARKS):
             _write(journal, paper, model, benchmark, shared_data)
     found = Counted({model: {} for model in paper["models"]}, {})
-    for (model, name), cell in read_records(folder).cells.items():
+    for (model, name), cell in read_records(folder, ()).cells.items():
         loaded = _loaded(name, shared_data)
         protocols = (loaded.protocol, *loaded.also)
         found.results[model][name] = summarise_cell(

@@ -355,7 +355,7 @@ def test_a_plan_stored_without_a_field_that_we_have_is_another_plan(tmp_path: Pa
     stored = json.loads((tmp_path / "run.json").read_text())
     del stored["identity"]["parts"]
     (tmp_path / "run.json").write_text(json.dumps(stored))
-    with pytest.raises(StoreError, match="its parts is None, now both"):
+    with pytest.raises(StoreError, match="its parts is not set, now both"):
         run(opened, tmp_path)
 
 

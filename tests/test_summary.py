@@ -583,7 +583,7 @@ def test_usage_is_kept_apart_for_a_model_and_a_judge_of_one_name(tmp_path: Path)
 def test_reading_takes_few_bytes_a_sample(tmp_path: Path) -> None:
     some = [Sample(opinions={(p, "a"): 1.0 for p in Part})] * 50
     write(tmp_path, records_of(some, ("a",)))
-    (cell,) = read_records(tmp_path).cells.values()
+    (cell,) = read_records(tmp_path, ()).cells.values()
     assert len(cell) == 50
     columns = (cell.offsets, cell.finishes, cell.visibilities, cell.labels, cell.categories)
     assert sum(column.itemsize for column in columns) <= 16

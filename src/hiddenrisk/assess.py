@@ -135,7 +135,7 @@ class Run:
         self._journal = journal
         self._folder = folder
         self._tally = tally
-        self._done = already_done(folder, labels)
+        self._done = already_done(folder, labels, [j.label for j in fallbacks])
         self._asker = Asker(journal, folder, self._count_turn)
         self._victim = victim
         self._checker = first_model(judges) or victim

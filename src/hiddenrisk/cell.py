@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from hiddenrisk.benchmarks.base import Protocol
 from hiddenrisk.cascade import Stratum, together
@@ -58,7 +58,9 @@ def short(key: str) -> int:
 class Cell:
     """The samples of one model on one benchmark, in columns."""
 
-    def __init__(self) -> None:
+    def __init__(self, fallbacks: Collection[str] = ()) -> None:
+        self.fallbacks = frozenset(fallbacks)
+        """Labels of those whose verdicts may stand in another judge's place."""
         self.rule: Rule = "majority"
         """How the judges decide."""
         self.cascade: Cascade | None = None
@@ -129,14 +131,18 @@ class Cell:
         return row
 
     def judged(self, row: int, verdict: SampleVerdict) -> None:
-        """Take a verdict in; that of a fallback is its own, and stands in another's place."""
+        """Take a verdict in; that of a fallback is its own, and stands in another's place.
+
+        One of a fallback of another panel stands in no place.
+        """
         own = (verdict.part, verdict.judge)
         if verdict.instead_of is None:
             self.stand_ins[own].pop(row, None)
             self._write(row, own, verdict)
             return
         place = (verdict.part, verdict.instead_of)
-        if self.own_word(row, *place) is None:  # else it found its word later
+        standing = verdict.judge in self.fallbacks
+        if standing and self.own_word(row, *place) is None:  # else it found its word later
             self.stand_ins[place][row] = verdict.judge
             self._write(row, place, verdict)
         if self._vote(row, *own) is None:

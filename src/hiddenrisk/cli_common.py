@@ -149,7 +149,7 @@ _JUDGING = (
     click.option(
         "--jury",
         type=click.Choice(["majority", "any-unsafe"]),
-        help="How several judges decide: most of them, or one that finds it unsafe is enough. [default: majority]",
+        help="How several judges decide: most of them, or one that finds it unsafe is enough. [default: majority; of a stored run, as its own]",
     ),
     click.option(
         "--fallback",

@@ -48,12 +48,16 @@ class _SeenVerdict(msgspec.Struct):
     instead_of: str | None = None
 
 
-def already_done(folder: Path, cheap: Collection[str] = ()) -> Done:
+def already_done(
+    folder: Path, cheap: Collection[str] = (), fallbacks: Collection[str] = ()
+) -> Done:
     """Keys of the finished calls.
 
     Args:
         folder: the run directory.
         cheap: labels of the judges that read first in a cascade.
+        fallbacks: labels of those that may take a judge's place; verdicts of others in one
+            are of another panel.
 
     Raises:
         StoreError: a line of the record files is no record.
@@ -70,7 +74,7 @@ def already_done(folder: Path, cheap: Collection[str] = ()) -> Done:
         if verdict.complete:
             done.verdicts.add(verdict.key)
         done.judges.add(verdict.judge)
-        if verdict.instead_of is not None:
+        if verdict.instead_of is not None and verdict.judge in fallbacks:
             seat = (verdict.response, verdict.part, verdict.instead_of)
             done.stood_in[seat] = verdict.judge
         if verdict.judge in cheap:

@@ -131,7 +131,7 @@ def score_run(
         KeyboardInterrupt: what was scored is kept.
     """
     with Journal(folder, REWARD_FILES) as journal:
-        places = unsafe_places(read_records(folder), harm)
+        places = unsafe_places(read_records(folder, [j.label for j in harm.opened.fallbacks]), harm)
         known = reward_models(folder) | {r.label: _about(r) for r in harm.rewards}
         write_json(folder / REWARD_MODELS, known)
         tally = Tally(len(places) * len(harm.rewards))

@@ -22,10 +22,11 @@ from hiddenrisk.cell import IMPORTED
 from hiddenrisk.engine import Endpoint, Served
 from hiddenrisk.errors import CallError, DataError, StoreError, UsageError
 from hiddenrisk.filing import lost_of, response_of
-from hiddenrisk.manifest import RUN, claim, judgings_kept, manifest_of
+from hiddenrisk.manifest import RUN, claim, manifest_of
 from hiddenrisk.matching import Match, Wanted, asked_for, own_prompts, place
 from hiddenrisk.models.standin import StandIn
 from hiddenrisk.opening import Opened, Stored, open_plan
+from hiddenrisk.panels import Imported, kept_in
 from hiddenrisk.plan import Settings, check
 from hiddenrisk.recall import Place, Recalled, limit_for
 from hiddenrisk.run import Ended, conduct
@@ -36,17 +37,6 @@ from hiddenrisk.types import Prompt, Reason, Response
 
 PROMPTS = "prompts.jsonl"
 _MOST_LABEL = 100
-
-
-class Imported(msgspec.Struct, kw_only=True):
-    """What run.json says of an imported run."""
-
-    files: list[SourceFile]
-    benchmark: str
-    """Its name here."""
-    unmatched: int = 0
-    """Transcripts that belong to no prompt of the benchmark; they are left out."""
-    note: str = "recorded elsewhere; hiddenrisk measured none of these responses"
 
 
 class Gathered(msgspec.Struct, kw_only=True):
@@ -352,7 +342,7 @@ def import_run(
     with Journal(folder) as journal:
         claim(folder, manifest)
         write_text(folder / PROMPTS, prompts_text(list(opened.benchmarks[0].prompts)))
-        write_json(folder / RUN, manifest | judgings_kept(folder))
+        write_json(folder / RUN, manifest | kept_in(folder, opened))
         run = ImportRun(
             opened.plan,
             opened.models,

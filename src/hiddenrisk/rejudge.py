@@ -15,12 +15,12 @@ from hiddenrisk import __version__
 from hiddenrisk.asking import now
 from hiddenrisk.assess import Tally
 from hiddenrisk.cascading import cheap_of, shares_of
-from hiddenrisk.errors import UsageError
 from hiddenrisk.manifest import RUN, deputies_of, judges_of, rubrics_of
 from hiddenrisk.opening import Opened
+from hiddenrisk.panels import Judging, Manifest, as_stored, check_judges, read_manifest
 from hiddenrisk.plan import Settings
 from hiddenrisk.recall import Recalled
-from hiddenrisk.reopening import Judging, Manifest, open_stored, read_manifest
+from hiddenrisk.reopening import open_stored
 from hiddenrisk.run import Ended, conduct
 from hiddenrisk.store import Journal, write_json
 
@@ -34,7 +34,7 @@ def open_again(folder: Path, settings: Settings, command: str, panel: Mapping[st
         DataError: a benchmark's data are missing, or others than those of the run.
     """
     opened = open_stored(folder, settings, command, panel)
-    _check_judges(opened, read_manifest(folder), folder)
+    _check(opened, folder)
     return opened
 
 
@@ -51,55 +51,10 @@ def changed_rubrics(opened: Opened, manifest: Manifest) -> list[str]:
     return found
 
 
-def _check_judges(opened: Opened, manifest: Manifest, folder: Path) -> None:
-    """See that each judge is what its label stands for in the run, and tell twins apart.
-
-    A judge that is there under another label is a second sample of its verdicts, which needs
-    keys of its own.
-
-    Raises:
-        UsageError: a label stands there for something else.
-    """
-    known = _known_judges(manifest)
-    for judge in (*opened.judges, *opened.fallbacks, *opened.cheap):
-        if judge.endpoint is None:
-            continue  # newer rules are newer rules; their verdicts take the place of the old
-        model = judge.endpoint.model
-        others = [identity for label, (identity, _) in known.items() if label != judge.label]
-        if _as_stored(model.identity | judge.form.named) in others:
-            model.identity = {**model.identity, "label": judge.label}
-        before = known.get(judge.label)
-        if before is None:
-            continue
-        if before[0] == _as_stored(model.identity | judge.form.named | {"label": judge.label}):
-            model.identity = {**model.identity, "label": judge.label}  # it had a twin then
-        apart = f"name it apart: --judge NEW={judge.spec.partition('=')[2] or judge.spec}"
-        if before[0] != _as_stored(model.identity | judge.form.named):
-            raise UsageError(
-                f"in {folder}, judge {judge.label} is another model or has other options; {apart}"
-            )
-        for benchmark in () if judge.form.rubric else opened.benchmarks:
-            rubrics = before[1].get(benchmark.name)
-            if rubrics is not None and rubrics != rubrics_of(benchmark):
-                raise UsageError(
-                    f"in {folder}, judge {judge.label} read {benchmark.name} by "
-                    f"{', '.join(rubrics)}, now by {', '.join(rubrics_of(benchmark))}; {apart}"
-                )
-
-
-def _known_judges(manifest: Manifest) -> dict[str, tuple[dict[str, Any], dict[str, list[str]]]]:
-    """What each label stands for: the judge's identity, and by which rubrics it read."""
-    first = {name: b.rubrics for name, b in manifest.identity.benchmarks.items()}
-    there = manifest.identity.judges | manifest.deputies
-    known = {label: (identity, first) for label, identity in there.items()}
-    for judging in manifest.judgings:
-        known |= {label: (i, judging.rubrics) for label, i in judging.identity.items()}
-    return known
-
-
-def _as_stored(identity: dict[str, Any]) -> dict[str, Any]:
-    """An identity as run.json gives it back."""
-    return msgspec.json.decode(msgspec.json.encode(identity))
+def _check(opened: Opened, folder: Path) -> None:
+    """See that each judge is what its label stands for in the run."""
+    judges = [*opened.judges, *opened.fallbacks, *opened.cheap]
+    check_judges(opened, judges, read_manifest(folder), folder)
 
 
 def judge_again(
@@ -116,7 +71,7 @@ def judge_again(
     """
     tally = Tally(opened.samples)
     with Journal(folder) as journal:
-        _check_judges(opened, read_manifest(folder), folder)  # one may have come in between
+        _check(opened, folder)  # one may have come in between
         _note(opened, folder)
         run = Recalled(
             opened.plan,
@@ -160,5 +115,5 @@ def _note(opened: Opened, folder: Path) -> None:
 def _what(judging: Judging) -> tuple[object, ...]:
     cascade = (cheap_of(judging.cascade), shares_of(judging.audit))
     panel = (judging.jury, judging.fallbacks, *cascade)
-    identity = _as_stored(judging.identity)
+    identity = as_stored(judging.identity)
     return (identity, *panel, judging.parts, judging.insights, judging.rubrics)

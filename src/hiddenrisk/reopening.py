@@ -6,7 +6,7 @@ of theirs is needed. Nor is one for judges, where the run is only to be counted 
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -14,108 +14,18 @@ from msgspec.structs import replace
 from hiddenrisk import __version__
 from hiddenrisk.benchmarks import open_benchmark
 from hiddenrisk.benchmarks.base import Loaded
-from hiddenrisk.cascading import Audit
 from hiddenrisk.engine import Endpoint, Policy
 from hiddenrisk.errors import DataError, StoreError, UsageError
-from hiddenrisk.importing import Imported, imported_benchmark
+from hiddenrisk.importing import imported_benchmark
 from hiddenrisk.insights import BUILTIN
 from hiddenrisk.judges import refusal
-from hiddenrisk.jury import Rule
-from hiddenrisk.manifest import BENCHMARKS, RUN, rubrics_of
+from hiddenrisk.manifest import BENCHMARKS, rubrics_of
 from hiddenrisk.models.spec import parse
 from hiddenrisk.models.standin import StandIn
 from hiddenrisk.opening import Opened, Stored, open_plan
-from hiddenrisk.plan import AUDIT, PANEL, Plan, Settings, check, plan_from
+from hiddenrisk.panels import Judging, Manifest, read_manifest
+from hiddenrisk.plan import PANEL, Plan, Settings, check, plan_from
 from hiddenrisk.recall import limit_for, shelf_of
-from hiddenrisk.store import RESPONSES
-
-Parts = Literal["both", "answer", "thinking"]
-Looks = Literal["builtin", "judge", "none"]
-
-
-class _Benchmark(msgspec.Struct):
-    digest: str
-    version: str
-    rubrics: list[str]
-
-
-class _Identity(msgspec.Struct):
-    models: dict[str, dict[str, Any]]
-    judges: dict[str, dict[str, Any]]
-    benchmarks: dict[str, _Benchmark]
-    victim: dict[str, Any] | None = None
-
-
-class Judging(msgspec.Struct, kw_only=True):
-    """Who judged a run once more, and when; an entry of `judgings` in run.json."""
-
-    judges: list[str]
-    jury: Rule = "majority"
-    fallbacks: list[str] = []
-    cascade: str | list[str] | None = None
-    """The cheap judges; older files name one, or none."""
-    audit: Audit = AUDIT
-    parts: Parts
-    insights: Looks
-    identity: dict[str, dict[str, Any]]
-    """What each judge is, by its label: the jury, the fallbacks, the cheap ones."""
-    rubrics: dict[str, list[str]]
-    """By which rubrics, by benchmark."""
-    command: str
-    started: str
-    hiddenrisk: str
-
-
-class _Settings(msgspec.Struct, frozen=True):
-    data_dir: str | None = None
-
-
-class Manifest(msgspec.Struct, kw_only=True):
-    """What is needed of a run.json."""
-
-    plan: dict[str, Any]
-    identity: _Identity
-    command: str = ""
-    deputies: dict[str, dict[str, Any]] = {}
-    """Judges of the plan beside its jury."""
-    hiddenrisk: str = "an older version"
-    settings: _Settings = _Settings()
-    judgings: list[Judging] = []
-    headline: int | None = None
-    """Which of the judgings is in the headline; None for the plan's own judges."""
-    imported: Imported | None = None
-
-    @property
-    def judging(self) -> Judging | None:
-        """The judging in the headline; None for the plan's own judges."""
-        there = self.headline is not None and 0 <= self.headline < len(self.judgings)
-        return self.judgings[self.headline] if there and self.headline is not None else None
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """The run.json of a run.
-
-    Raises:
-        StoreError: the folder holds no run, or one that this version cannot read.
-    """
-    path = folder / RUN
-    try:
-        content = path.read_bytes()
-        if not (folder / RESPONSES).is_file():
-            raise StoreError(f"{folder} has no {RESPONSES}: there is nothing to judge yet")
-    except OSError as error:
-        why = "does not exist" if not folder.exists() else f"has no {RUN} that can be read"
-        raise StoreError(
-            f"{folder} is no run directory: it {why}; name the folder that was given as --out"
-        ) from error
-    try:
-        return msgspec.json.decode(content, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise StoreError(
-            f"{path} is not the run.json of a run that this version of hiddenrisk "
-            f"({__version__}) reads: {error}; judge it with the version that made it, or "
-            "restore the file"
-        ) from error
 
 
 def open_stored(
@@ -191,11 +101,12 @@ def open_headline(folder: Path, settings: Settings) -> Opened:
     identities = judging.identity if judging else manifest.identity.judges | manifest.deputies
     command = judging.command if judging else manifest.command
     opened = open_stored(folder, settings, command, panel, identities)
-    _check_rubrics(opened, judging.rubrics if judging else None, identities, manifest)
+    _check_rubrics(folder, opened, judging.rubrics if judging else None, identities, manifest)
     return opened
 
 
 def _check_rubrics(
+    folder: Path,
     opened: Opened,
     then: Mapping[str, list[str]] | None,
     identities: Mapping[str, dict[str, Any]],
@@ -206,11 +117,11 @@ def _check_rubrics(
     Raises:
         UsageError: this version's rules or rubrics are others.
     """
-    again = "judge it again with `hiddenrisk judge`"
     rules = identities.get(BUILTIN, {}).get(BUILTIN, refusal.VERSION)
     if any(j.endpoint is None for j in opened.judges) and rules != refusal.VERSION:
         raise UsageError(
-            f"the run was judged by refusal rules {rules}, and these are {refusal.VERSION}; {again}"
+            f"the run was judged by refusal rules {rules}, and these are {refusal.VERSION}; to judge "
+            f"it by them, run: hiddenrisk judge {folder}"
         )
     for benchmark in opened.benchmarks if opened.models_judging else ():
         name = benchmark.name
@@ -218,7 +129,8 @@ def _check_rubrics(
         if was is not None and was != rubrics_of(benchmark):
             raise UsageError(
                 f"{name} was judged by {', '.join(was)}, and is judged by "
-                f"{', '.join(rubrics_of(benchmark))} now; {again}"
+                f"{', '.join(rubrics_of(benchmark))} now; to judge it so, run: "
+                f"hiddenrisk judge {folder} --judge NEW=SPEC (NEW: a label that is not there yet)"
             )
 
 
@@ -288,5 +200,11 @@ def _check_benchmarks(opened: Opened, manifest: Manifest, folder: Path) -> None:
             raise DataError(
                 f"the prompts of {benchmark.name} are not those that {folder} was made with "
                 f"(digest {then.digest[:12] if then else 'unknown'}, now {benchmark.digest[:12]}); "
-                "restore the file, or name the data of then with --data-dir"
+                f"restore {_file_of(benchmark.name, folder)}, or name the data of then with --data-dir"
             )
+
+
+def _file_of(name: str, folder: Path) -> str:
+    """Where a benchmark's prompts are, for a sentence."""
+    kept = folder / BENCHMARKS / f"{name}.jsonl"
+    return str(kept) if kept.is_file() else "the file"

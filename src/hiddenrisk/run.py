@@ -25,11 +25,11 @@ from hiddenrisk.manifest import (
     RUN,
     claim,
     judges_before,
-    judgings_kept,
     keep_benchmarks,
     manifest_of,
 )
 from hiddenrisk.opening import Opened
+from hiddenrisk.panels import kept_in
 from hiddenrisk.plan import PLAIN, Plan, asked_under, planned, profiled, selected
 from hiddenrisk.records import Records, read_records
 from hiddenrisk.report import Example, ExampleVerdict, render
@@ -83,7 +83,7 @@ def carry_out(
     tally = Tally(opened.samples)
     with Journal(folder) as journal:
         claim(folder, manifest)  # now that nobody else can: one may have come in between
-        write_json(folder / RUN, manifest | judgings_kept(folder))
+        write_json(folder / RUN, manifest | kept_in(folder, opened))
         keep_benchmarks(opened, folder)
         run = Run(
             opened.plan,
@@ -171,7 +171,7 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
         folder: the run directory.
         stopped: something of a sample is missing, even if all is judged.
     """
-    found = read_records(folder)
+    found = read_records(folder, [j.label for j in opened.fallbacks])
     opened = replace(opened, evidence=settled(folder, opened.evidence))
     before = judges_before(folder, opened.policy)
     pairs = len(opened.models) * len(opened.benchmarks)

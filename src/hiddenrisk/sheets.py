@@ -61,8 +61,13 @@ class _Model(msgspec.Struct):
     benchmarks: dict[str, _Results]
 
 
+class _Judge(msgspec.Struct):
+    role: str = ""
+
+
 class _Summary(msgspec.Struct):
     models: dict[str, _Model]
+    judges: dict[str, _Judge] = {}
 
 
 def read_summary(folder: Path) -> _Summary:
@@ -94,7 +99,9 @@ def texts_of(
     Disputed are those that the judges left open (they split, or failed) and that no person
     has labelled, and those where a judge gives "unsafe" a probability inside the band.
     """
-    summary, found = read_summary(folder), read_records(folder)
+    summary = read_summary(folder)
+    fallbacks = [label for label, judge in summary.judges.items() if judge.role == "fallback"]
+    found = read_records(folder, fallbacks)
     texts: list[Text] = []
     for label, model in summary.models.items():
         for name, results in model.benchmarks.items():

@@ -28,14 +28,20 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """What follows `?`; an option without a value is "yes"."""
 
 
+def unlabelled(text: str) -> str:
+    """A SPEC without its label."""
+    match = _LABEL.match(text.strip())
+    return match[2] if match else text.strip()
+
+
 def parse(text: str) -> Spec:
     """Parse a SPEC.
 
     Raises:
         UsageError: it has not the form of a SPEC.
     """
-    match = _LABEL.match(text.strip())
-    label, rest = (match[1], match[2]) if match else (None, text.strip())
+    match, rest = _LABEL.match(text.strip()), unlabelled(text)
+    label = match[1] if match else None
     if rest.lower().startswith(("http://", "https://")):
         return _parse_url(rest, label)
     provider, slash, model = rest.partition("/")
