@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench.measure import ROOT
-from hiddenrisk.cascade import STRATA, Read, Shares, Stratum, best_shares, by_votes, cascaded
-from hiddenrisk.intervals import normal_quantile
+from hiddenrisk.stats.cascade import STRATA, Read, Shares, Stratum, best_shares, by_votes, cascaded
+from hiddenrisk.stats.intervals import normal_quantile
 
 WANTED = 0.30
 """Of the calls that the expensive judge alone needs for the same width."""

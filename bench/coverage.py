@@ -13,9 +13,9 @@ import numpy as np
 
 from bench.cascade import LEFT_OUT, measure_cascade
 from bench.measure import ROOT
-from hiddenrisk.agreement import Confusion
-from hiddenrisk.correction import ppi, rogan_gladen
-from hiddenrisk.intervals import normal_quantile
+from hiddenrisk.stats.agreement import Confusion
+from hiddenrisk.stats.correction import ppi, rogan_gladen
+from hiddenrisk.stats.intervals import normal_quantile
 
 RUNS = 2000
 RUNS_AGAIN = 20_000

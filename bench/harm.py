@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hiddenrisk.harmfulness import Text, naive, overlap
+from hiddenrisk.stats.harmfulness import Text, naive, overlap
 
 DRAWS = 2000
 PROMPTS = 400

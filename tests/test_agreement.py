@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hiddenrisk.agreement import (
+from hiddenrisk.stats.agreement import (
     Confusion,
     cohen_kappa,
     confusion,
@@ -14,7 +14,7 @@ from hiddenrisk.agreement import (
     krippendorff_alpha,
     percent_agreement,
 )
-from hiddenrisk.stats import NOTHING
+from hiddenrisk.stats.rates import NOTHING
 
 # Counted apart from this code: true unsafe, false safe, false unsafe, true safe, against
 # the majority of three humans; 195 of the 436 texts are unsafe for them.

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from bench.cascade import PAIRS, WANTED, Piloted, recorded_judges, run_cascade, strata_of
 from bench.coverage import measure_cascades
-from hiddenrisk.cascade import (
+from hiddenrisk.cascading import audit_of, shares_of, written
+from hiddenrisk.stats.cascade import (
     Read,
     Shares,
     Stratum,
@@ -23,8 +24,7 @@ from hiddenrisk.cascade import (
     goes_on,
     outlook,
 )
-from hiddenrisk.cascading import audit_of, shares_of, written
-from hiddenrisk.stats import NOTHING, wilson
+from hiddenrisk.stats.rates import NOTHING, wilson
 
 PILOT: dict[Stratum, tuple[float, float]] = {
     "sure safe": (0.5, 0.02),

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from hiddenrisk.cascade import Read, cascaded
 from hiddenrisk.cascading import Cascade, shares_of
 from hiddenrisk.errors import StoreError, UsageError
 from hiddenrisk.opening import open_plan
 from hiddenrisk.panels import Manifest
 from hiddenrisk.plan import Settings, check, plan_from, read_toml
 from hiddenrisk.reopening import plan_of
+from hiddenrisk.stats.cascade import Read, cascaded
 from tests.conftest import CommandLine
 from tests.servers import Ask, ChatServer, Reply, always, verdict
 from tests.test_cascading import PROMPTS, cheap, dear, number_in, numbers_read_by, target

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from hiddenrisk.cascade import Read, cascaded
 from hiddenrisk.cascading import SHORT, Cascade, shares_of, stratum_of
 from hiddenrisk.done import already_done
 from hiddenrisk.judges.odds import LABEL_MASS, P_UNSAFE
 from hiddenrisk.records import read_records
+from hiddenrisk.stats.cascade import Read, cascaded
 from hiddenrisk.store import VERDICTS
 from hiddenrisk.types import Part, Verdict
 from tests.conftest import CommandLine

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hiddenrisk.cli import main
+from hiddenrisk.cli.main import main
 from tests.conftest import CommandLine, Done
 from tests.servers import Ask, ChatServer, Reply, always, error
 
@@ -56,7 +56,7 @@ def here(
 
 def test_help_shows_the_verbs_and_loads_little(hiddenrisk: CommandLine) -> None:
     code = (
-        "import sys; from hiddenrisk.cli import cli\n"
+        "import sys; from hiddenrisk.cli.main import cli\n"
         "cli.main(sys.argv[1:], prog_name='hiddenrisk', standalone_mode=False)\n"
         "heavy = {'aiohttp', 'asyncio', 'jinja2', 'rich'} & set(sys.modules)\n"
         "print('loaded', sorted(heavy))"

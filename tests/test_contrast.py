@@ -12,7 +12,7 @@ from hiddenrisk.benchmarks.base import REFUSAL, Protocol
 from hiddenrisk.cell import Cell
 from hiddenrisk.contrast import contrast
 from hiddenrisk.records import read_records
-from hiddenrisk.stats import mcnemar
+from hiddenrisk.stats.rates import mcnemar
 from hiddenrisk.types import Call
 from tests.test_run import bench, fake, plan_of, run
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from hiddenrisk.agreement import Confusion
-from hiddenrisk.correction import ppi, rogan_gladen
 from hiddenrisk.errors import DataError
 from hiddenrisk.evidence import Scope, read_labels
+from hiddenrisk.stats.agreement import Confusion
+from hiddenrisk.stats.correction import ppi, rogan_gladen
 from tests.conftest import CommandLine
 from tests.servers import Ask, ChatServer, Reply
 

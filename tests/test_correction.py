@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.coverage import Cell, cover, lang_reiczigel
-from hiddenrisk.agreement import Confusion, confusion
-from hiddenrisk.correction import (
+from hiddenrisk.stats.agreement import Confusion, confusion
+from hiddenrisk.stats.correction import (
     Corrected,
     corrected_difference,
     corrected_paired_difference,
@@ -23,7 +23,7 @@ from hiddenrisk.correction import (
     rogan_gladen,
     youden,
 )
-from hiddenrisk.stats import NOTHING, wilson
+from hiddenrisk.stats.rates import NOTHING, wilson
 from hiddenrisk.types import Estimate
 
 GOOD = Confusion(true_unsafe=90, false_safe=10, true_safe=190, false_unsafe=10)

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from hiddenrisk import benchmarks, download, hub, label_sets
 from hiddenrisk.benchmarks import airbench, xstest
-from hiddenrisk.cli import main
-from hiddenrisk.cli_data import aligned, catalogue, chosen, short
+from hiddenrisk.cli.data import aligned, catalogue, chosen, short
+from hiddenrisk.cli.main import main
 from hiddenrisk.errors import UsageError
 from hiddenrisk.types import Source
 from tests.conftest import CommandLine, Done
@@ -336,7 +336,7 @@ def test_a_file_that_cannot_be_read_is_told(
 @pytest.mark.parametrize("verb", [[], ["list"], ["pull"], ["verify"]])
 def test_help_loads_little(hiddenrisk: CommandLine, verb: list[str]) -> None:
     code = (
-        "import sys; from hiddenrisk.cli import cli\n"
+        "import sys; from hiddenrisk.cli.main import cli\n"
         "cli.main(sys.argv[1:], prog_name='hiddenrisk', standalone_mode=False)\n"
         "print('loaded', sorted({'aiohttp', 'urllib.request', 'rich'} & set(sys.modules)))"
     )

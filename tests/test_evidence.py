@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hiddenrisk.correction import ppi
+from hiddenrisk.stats.correction import ppi
 from tests.conftest import CommandLine
 from tests.servers import Ask, ChatServer, Reply, verdict
 from tests.test_importing import results, summary, wrong

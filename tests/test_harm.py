@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import pytest
 
-from hiddenrisk.harmfulness import Text, naive, overlap
+from hiddenrisk.stats.harmfulness import Text, naive, overlap
 from tests.conftest import CommandLine
 from tests.servers import Ask, ChatServer, Reply, verdict
 from tests.test_importing import records, results, summary, wrong

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from hiddenrisk.harmfulness import Text, correlation, mean, naive, overlap
+from hiddenrisk.stats.harmfulness import Text, correlation, mean, naive, overlap
 
 
 def _texts(values: dict[str, float], lengths: dict[str, int] | None = None) -> list[Text]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.stats import t as student
 
-from hiddenrisk.intervals import (
+from hiddenrisk.stats.intervals import (
     Part,
     Term,
     mover_ratio,
@@ -21,7 +21,7 @@ from hiddenrisk.intervals import (
     stratified_score,
     t_quantile,
 )
-from hiddenrisk.stats import wilson
+from hiddenrisk.stats.rates import wilson
 
 COUNTS = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 

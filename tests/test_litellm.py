@@ -145,7 +145,7 @@ def test_without_the_package_one_sentence_says_what_to_install() -> None:
 
 
 def test_nothing_else_imports_the_package() -> None:
-    code = "import sys, hiddenrisk.cli, hiddenrisk.models; sys.exit('litellm' in sys.modules)"
+    code = "import sys, hiddenrisk.cli.main, hiddenrisk.models; sys.exit('litellm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

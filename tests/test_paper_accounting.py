@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from hiddenrisk import stats
 from hiddenrisk.benchmarks import open_benchmark
 from hiddenrisk.benchmarks.base import Loaded
+from hiddenrisk.cli.tables import beside, rate
 from hiddenrisk.records import read_records
-from hiddenrisk.report import pct
+from hiddenrisk.report.page import pct
+from hiddenrisk.stats import rates
 from hiddenrisk.store import Journal
 from hiddenrisk.summary import summarise_cell
-from hiddenrisk.tables import beside, rate
 from hiddenrisk.types import Failure, Opinion, Part, Response, Verdict
 
 Json = dict[str, Any]
@@ -296,8 +296,8 @@ def _write(journal: Journal, paper: Json, model: str, benchmark: str, data: Path
     answers = [REPLIES[benchmark][s] for s in scores] if benchmark in REPLIES else []
     answers = answers or _phishing(paper, model)
     thoughts: list[Replies] = []
-    if rates := paper[BOTH].get(model, {}).get(benchmark):
-        inside = _scores(len(paths), _nearest(len(paths), rates[1]))
+    if printed := paper[BOTH].get(model, {}).get(benchmark):
+        inside = _scores(len(paths), _nearest(len(paths), printed[1]))
         thoughts = [REPLIES[benchmark][s] for s in inside]
     place = 100_000 * list(paper["models"]).index(model) + 10_000 * BENCHMARKS.index(benchmark)
     for number, path in enumerate(paths):
@@ -335,7 +335,7 @@ class Counted(NamedTuple):
 
 
 def _estimate(count: float, n: int) -> Json:
-    return msgspec.to_builtins(stats.wilson(count, n))
+    return msgspec.to_builtins(rates.wilson(count, n))
 
 
 def _answer(group: Json) -> Json:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hiddenrisk.report import (
+from hiddenrisk.report.page import (
     TEXT_LIMIT,
     Example,
     ExampleVerdict,
@@ -457,7 +457,7 @@ def test_every_text_colour_has_enough_contrast_in_both_schemes() -> None:
 
 
 def test_importing_the_report_does_not_load_jinja() -> None:
-    check = "import sys, hiddenrisk.report; sys.exit('jinja2' in sys.modules)"
+    check = "import sys, hiddenrisk.report.page; sys.exit('jinja2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0
 
 

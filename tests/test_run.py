@@ -23,6 +23,7 @@ from hiddenrisk.assess import BUILTIN, Judge, Tally
 from hiddenrisk.benchmarks import open_benchmark
 from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.benchmarks.own import GENERIC
+from hiddenrisk.cli.progress import Terminal, describe, display
 from hiddenrisk.engine import Endpoint, Policy
 from hiddenrisk.errors import CallError, StoreError, UsageError
 from hiddenrisk.judges import safety, scored, xstest
@@ -31,7 +32,6 @@ from hiddenrisk.manifest import claim, manifest_of
 from hiddenrisk.models.fake import FakeModel, Script
 from hiddenrisk.opening import Opened, open_plan
 from hiddenrisk.plan import Plan, Settings, check, planned, read_toml, selected
-from hiddenrisk.progress import Terminal, describe, display
 from hiddenrisk.run import Ended, carry_out
 from hiddenrisk.types import Call, Message, Prompt, Reply
 from tests.servers import ChatServer, always

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
-from hiddenrisk import stats
+from hiddenrisk.stats import rates
 from hiddenrisk.types import Estimate
 
 SCORES = st.sampled_from([0.0, 0.5, 1.0])
@@ -28,7 +28,7 @@ def known(estimate: Estimate) -> tuple[float, float, float]:
 @pytest.mark.parametrize("n", [1, 2, 7, 64, 628, 5694])
 def test_the_interval_is_the_one_of_scipy(n: int, level: float) -> None:
     for successes in {0, 1, n // 3, n // 2, n - 1, n}:
-        low, value, high = known(stats.wilson(successes, n, level))
+        low, value, high = known(rates.wilson(successes, n, level))
         expected = binomtest(successes, n).proportion_ci(level, method="wilson")
         assert value == successes / n
         assert math.isclose(low, expected.low, abs_tol=1e-12)
@@ -43,29 +43,29 @@ def test_the_interval_is_the_one_of_a_worked_example() -> None:
         (0, 20, 0.0, 0.1611),
         (1, 29, 0.0061, 0.1718),
     ]:
-        found = known(stats.wilson(successes, n))
+        found = known(rates.wilson(successes, n))
         assert (round(found[0], 4), round(found[2], 4)) == (low, high)
 
 
 def test_nothing_gives_no_estimate_and_never_zero() -> None:
     nothing = Estimate(value=None, low=None, high=None, n=0)
-    assert stats.wilson(0, 0) == nothing
-    assert stats.mean_of({}) == nothing
-    assert stats.mean_of({1.0: 0}) == nothing
-    assert stats.band({}, 0) is None
+    assert rates.wilson(0, 0) == nothing
+    assert rates.mean_of({}) == nothing
+    assert rates.mean_of({1.0: 0}) == nothing
+    assert rates.band({}, 0) is None
 
 
 def test_scores_in_between_count_as_fractions_of_a_success() -> None:
-    half = stats.mean_of({0.0: 10, 0.5: 20, 1.0: 30})
+    half = rates.mean_of({0.0: 10, 0.5: 20, 1.0: 30})
     assert (half.value, half.n) == (40 / 60, 60)
-    assert half == stats.wilson(40, 60)
-    assert stats.mean_of({0.5: 3}).value == 0.5
+    assert half == rates.wilson(40, 60)
+    assert rates.mean_of({0.5: 3}).value == 0.5
 
 
 @pytest.mark.parametrize(("successes", "n"), [(-1, 5), (6, 5), (5.001, 5), (math.nan, 5), (1, -2)])
 def test_a_sum_that_cannot_be_is_refused(successes: float, n: int) -> None:
     with pytest.raises(ValueError, match="cannot be"):
-        stats.wilson(successes, n)
+        rates.wilson(successes, n)
 
 
 @given(counts=COUNTS, level=LEVELS)
@@ -76,7 +76,7 @@ def test_an_interval_holds_its_point_and_stays_between_0_and_1(
     total = sum(score * count for score, count in counts.items())
     if n == 0:
         return
-    low, value, high = known(stats.wilson(total, n, level))
+    low, value, high = known(rates.wilson(total, n, level))
     assert 0 <= low <= value <= high <= 1
     assert low < high
 
@@ -88,7 +88,7 @@ def test_an_interval_shrinks_with_more_of_the_same(
     n = successes + failures
     if n == 0:
         return
-    few, many = stats.wilson(successes, n), stats.wilson(successes * times, n * times)
+    few, many = rates.wilson(successes, n), rates.wilson(successes * times, n * times)
     assert width(many) < width(few)
     assert many.value == few.value
 
@@ -98,7 +98,7 @@ def test_an_interval_is_the_mirror_image_for_the_other_outcome(
     successes: int, failures: int, level: float
 ) -> None:
     n = successes + failures
-    one, other = known(stats.wilson(successes, n, level)), known(stats.wilson(failures, n, level))
+    one, other = known(rates.wilson(successes, n, level)), known(rates.wilson(failures, n, level))
     assert math.isclose(one[0], 1 - other[2], abs_tol=1e-9)
     assert math.isclose(one[2], 1 - other[0], abs_tol=1e-9)
 
@@ -106,14 +106,14 @@ def test_an_interval_is_the_mirror_image_for_the_other_outcome(
 @given(successes=st.integers(0, 500), failures=st.integers(1, 500))
 def test_an_interval_widens_with_the_level(successes: int, failures: int) -> None:
     n = successes + failures
-    assert width(stats.wilson(successes, n, 0.8)) < width(stats.wilson(successes, n, 0.99))
+    assert width(rates.wilson(successes, n, 0.8)) < width(rates.wilson(successes, n, 0.99))
 
 
 @given(counts=COUNTS, uncounted=st.integers(0, 10_000))
 def test_the_band_brackets_the_rate_whatever_the_uncounted_are(
     counts: dict[float, int], uncounted: int
 ) -> None:
-    limits = stats.band(counts, uncounted)
+    limits = rates.band(counts, uncounted)
     if sum(counts.values()) + uncounted == 0:
         assert limits is None
         return
@@ -124,15 +124,15 @@ def test_the_band_brackets_the_rate_whatever_the_uncounted_are(
         full = Counter(counts)
         full[1.0] += safe
         full[0.0] += uncounted - safe
-        value = stats.mean_of(full).value
+        value = rates.mean_of(full).value
         assert value is not None
         assert low - 1e-12 <= value <= high + 1e-12
 
 
 @given(counts=COUNTS)
 def test_with_nothing_uncounted_the_band_is_the_rate(counts: dict[float, int]) -> None:
-    limits = stats.band(counts, 0)
-    value = stats.mean_of(counts).value
+    limits = rates.band(counts, 0)
+    value = rates.mean_of(counts).value
     assert limits == (None if value is None else (value, value))
 
 
@@ -161,7 +161,7 @@ def test_a_class_of_samples_is_counted_safe_unsafe_and_left_out(
     unsafe: float | None,
     excluded: float | None,
 ) -> None:
-    assert stats.what_if(others, n) == stats.WhatIf(
+    assert rates.what_if(others, n) == rates.WhatIf(
         n=n, safe=safe, unsafe=unsafe, excluded=excluded
     )
 
@@ -170,9 +170,9 @@ def test_a_class_of_samples_is_counted_safe_unsafe_and_left_out(
 def test_one_class_that_is_all_the_uncounted_moves_the_rate_as_far_as_the_band(
     counts: dict[float, int], uncounted: int
 ) -> None:
-    found, band = stats.what_if(counts, uncounted), stats.band(counts, uncounted)
+    found, band = rates.what_if(counts, uncounted), rates.band(counts, uncounted)
     assert (found.unsafe, found.safe) == (band or (None, None))
-    assert found.excluded == stats.mean_of(counts).value
+    assert found.excluded == rates.mean_of(counts).value
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_one_class_that_is_all_the_uncounted_moves_the_rate_as_far_as_the_band(
 def test_the_interval_of_a_median_lies_between_the_ranks_of_the_binomial(
     n: int, rank: int | None
 ) -> None:
-    found = stats.median_of([float(value) for value in range(n, 0, -1)])
+    found = rates.median_of([float(value) for value in range(n, 0, -1)])
     assert (found.value, found.n) == ((n + 1) / 2, n)
     if rank is None:
         assert (found.low, found.high) == (None, None)
@@ -192,4 +192,4 @@ def test_the_interval_of_a_median_lies_between_the_ranks_of_the_binomial(
 
 
 def test_no_values_have_no_median() -> None:
-    assert stats.median_of([]).value is None
+    assert rates.median_of([]).value is None

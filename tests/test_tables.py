@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hiddenrisk.tables import headline, outcomes
+from hiddenrisk.cli.tables import headline, outcomes
 
 RATE = {"value": 0.45, "low": 0.35, "high": 0.55, "n": 92}
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from hiddenrisk.judges import refusal_model as model
 from hiddenrisk.judges import refusal_own as own
 from hiddenrisk.judges import refusal_rules as rules
-from hiddenrisk.stats import wilson
+from hiddenrisk.stats.rates import wilson
 from tools import refusal_data as data
 
 OUT = data.ROOT / "src" / "hiddenrisk" / "judges" / model.FILE

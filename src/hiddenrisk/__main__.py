@@ -1,5 +1,5 @@
 """`python -m hiddenrisk`."""
 
-from hiddenrisk.cli import main
+from hiddenrisk.cli.main import main
 
 main()

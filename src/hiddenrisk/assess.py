@@ -15,7 +15,6 @@ import msgspec
 
 from hiddenrisk.asking import Asker, Scene, Spent, digest
 from hiddenrisk.benchmarks.base import Loaded
-from hiddenrisk.cascade import Stratum, together
 from hiddenrisk.cascading import Cascade, shares_of
 from hiddenrisk.done import already_done, stratum_in
 from hiddenrisk.engine import Endpoint, Policy, run_window
@@ -26,6 +25,7 @@ from hiddenrisk.judges import refusal
 from hiddenrisk.judges.forms import Form
 from hiddenrisk.judges.rubric import Rubric, asked_in, begun
 from hiddenrisk.plan import Plan, profiled, selected
+from hiddenrisk.stats.cascade import Stratum, together
 from hiddenrisk.store import RESPONSES, Journal, read_at
 from hiddenrisk.types import (
     SCORED,

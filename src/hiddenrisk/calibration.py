@@ -14,11 +14,11 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from hiddenrisk import stats
-from hiddenrisk.agreement import Confusion, Measures, confusion
 from hiddenrisk.asking import digest
 from hiddenrisk.errors import UsageError
 from hiddenrisk.label_sets.base import NEGATIVE, POSITIVE, THREE, Labelled, LabelSet, Question
+from hiddenrisk.stats import rates
+from hiddenrisk.stats.agreement import Confusion, Measures, confusion
 from hiddenrisk.types import Usage
 
 CALIBRATION = "calibration.json"
@@ -129,7 +129,7 @@ def _brief(judged: list[Heard]) -> dict[str, Any]:
 
 def _share_right(judged: list[Heard]) -> dict[str, Any]:
     right = sum(h.unsafe == h.item.unsafe for h in judged)
-    return {"right": msgspec.to_builtins(stats.wilson(right, len(judged)))}
+    return {"right": msgspec.to_builtins(rates.wilson(right, len(judged)))}
 
 
 def _by(
@@ -174,7 +174,7 @@ def _three_classes(judged: Sequence[Heard]) -> dict[str, Any] | None:
     known = [f1 for f1 in of_class.values() if f1 is not None]
     right = sum(n for (a, b), n in table.items() if a == b)
     return {
-        "accuracy": msgspec.to_builtins(stats.wilson(right, len(pairs))),
+        "accuracy": msgspec.to_builtins(rates.wilson(right, len(pairs))),
         "f1": of_class,
         "macro_f1": sum(known) / len(known),
     }
@@ -213,7 +213,7 @@ def compare(labels: LabelSet, first: Sequence[Heard], second: Sequence[Heard]) -
         "only_first_right": right[True, False],
         "only_second_right": right[False, True],
         "neither_right": right[False, False],
-        "p": stats.mcnemar(right[True, False], right[False, True]),
+        "p": rates.mcnemar(right[True, False], right[False, True]),
     }
 
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from hiddenrisk.cascade import STRATA, Shares, Stratum, goes_on
+from hiddenrisk.stats.cascade import STRATA, Shares, Stratum, goes_on
 
 UNSURE_FROM, UNSURE_TO = 0.2, 0.8
 """Between these probabilities a cheap judge is unsure, ends included."""

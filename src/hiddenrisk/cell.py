@@ -5,7 +5,6 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 
 from hiddenrisk.benchmarks.base import Protocol
-from hiddenrisk.cascade import Stratum, together
 from hiddenrisk.cascading import SHORT, Cascade, stratum_of
 from hiddenrisk.judges.odds import LABEL_MASS, P_UNSAFE
 from hiddenrisk.jury import Rule, decided
@@ -17,6 +16,7 @@ from hiddenrisk.samples import (
     SampleVerdict,
     Unseen,
 )
+from hiddenrisk.stats.cascade import Stratum, together
 from hiddenrisk.types import (
     SCORED,
     THOUGHT_THROUGH,

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from hiddenrisk import stats
 from hiddenrisk.benchmarks.base import Protocol
 from hiddenrisk.cell import LABELS, Cell
+from hiddenrisk.stats import rates
 from hiddenrisk.types import Part
 
 
@@ -64,7 +64,7 @@ def contrast(cell: Cell, protocol: Protocol, judges: Sequence[str]) -> tuple[Con
         only_thinking_safe=slipped,
         unclear=sum(len(v) for v in pairs.values()) - sum(table.values()),
         n=sum(table.values()),
-        p=stats.mcnemar(held, slipped),
+        p=rates.mcnemar(held, slipped),
     )
     return found, flips
 

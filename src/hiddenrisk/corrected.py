@@ -17,14 +17,14 @@ from hiddenrisk.assess import Judge
 from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.calibration import Calibrated, text_digest
 from hiddenrisk.cell import SEPARATOR, Cell
-from hiddenrisk.correction import Corrected, ppi, rogan_gladen
 from hiddenrisk.doubts import cautions, reason_against
 from hiddenrisk.evidence import Evidence, PartLabel
 from hiddenrisk.label_sets.base import Question, positive
 from hiddenrisk.opening import Opened
 from hiddenrisk.rated import MIDDLE, Heard, Rated, answers, hear, question_of
 from hiddenrisk.recorded import digest_of, rubric_of
-from hiddenrisk.stats import NOTHING, complement
+from hiddenrisk.stats.correction import Corrected, ppi, rogan_gladen
+from hiddenrisk.stats.rates import NOTHING, complement
 from hiddenrisk.store import RESPONSES, read_at
 from hiddenrisk.types import Label, Message, Part
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from hiddenrisk.cascade import Stratum
 from hiddenrisk.cascading import stratum_of
 from hiddenrisk.judges.odds import LABEL_MASS, P_UNSAFE
+from hiddenrisk.stats.cascade import Stratum
 from hiddenrisk.store import RESPONSES, VERDICTS, placed_records, records
 from hiddenrisk.types import Finish, Part
 

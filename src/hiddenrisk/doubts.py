@@ -6,8 +6,8 @@ nothing of the hard ones, or that its errors differ from one group of texts to t
 
 from collections.abc import Callable, Mapping
 
-from hiddenrisk.agreement import Confusion
 from hiddenrisk.calibration import Calibrated
+from hiddenrisk.stats.agreement import Confusion
 from hiddenrisk.types import Estimate
 
 MOST_FAILED = 0.1

@@ -11,9 +11,9 @@ from typing import TypeVar
 
 import msgspec
 
-from hiddenrisk import stats
 from hiddenrisk.benchmarks.base import Protocol
 from hiddenrisk.cell import LABELS, Cell
+from hiddenrisk.stats import rates
 from hiddenrisk.types import Estimate, Part
 
 Name = TypeVar("Name", str, tuple[str, str])
@@ -66,7 +66,7 @@ def funnel(samples: Mapping[Followed, int]) -> Funnel:
 
     def unsafe(wanted: Callable[[Followed], bool]) -> Estimate:
         told = of(lambda s: s.told and wanted(s))
-        return stats.wilson(of(lambda s: s.safe == 0.0 and wanted(s)), told)
+        return rates.wilson(of(lambda s: s.safe == 0.0 and wanted(s)), told)
 
     looked = of(lambda _: True)
     return Funnel(
@@ -79,8 +79,8 @@ def funnel(samples: Mapping[Followed, int]) -> Funnel:
         unsafe_when_intended=unsafe(lambda s: s.intended),
         unsafe_when_unnoticed=unsafe(lambda s: not s.noticed),
         looked=looked,
-        noticing=stats.wilson(of(lambda s: s.noticed), looked),
-        intending=stats.wilson(of(lambda s: s.intended), looked),
+        noticing=rates.wilson(of(lambda s: s.noticed), looked),
+        intending=rates.wilson(of(lambda s: s.intended), looked),
     )
 
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from hiddenrisk.cell import LABELS, SCORED_OUTCOMES, Cell, short
-from hiddenrisk.harmfulness import Text, correlation, mean, naive, overlap
 from hiddenrisk.label_sets.base import positive
 from hiddenrisk.opening import Opened
 from hiddenrisk.records import Records
+from hiddenrisk.stats.harmfulness import Text, correlation, mean, naive, overlap
 from hiddenrisk.store import REWARD_MODELS, REWARDS, records
 from hiddenrisk.types import Part
 

@@ -6,14 +6,19 @@ from typing import Any
 
 import msgspec
 
-from hiddenrisk import stats
-from hiddenrisk.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha, percent_agreement
 from hiddenrisk.benchmarks.base import Protocol
-from hiddenrisk.cascade import STRATA, Cascaded, Read, Shares, Stratum, advised, cascaded
 from hiddenrisk.cascading import audit_of, written
 from hiddenrisk.cell import FAILED, LABELS, SCORED_OUTCOMES, SPLIT, UNJUDGED, Cell
 from hiddenrisk.insights import BUILTIN
-from hiddenrisk.stats import complement
+from hiddenrisk.stats import rates
+from hiddenrisk.stats.agreement import (
+    cohen_kappa,
+    fleiss_kappa,
+    krippendorff_alpha,
+    percent_agreement,
+)
+from hiddenrisk.stats.cascade import STRATA, Cascaded, Read, Shares, Stratum, advised, cascaded
+from hiddenrisk.stats.rates import complement
 from hiddenrisk.types import Part
 
 
@@ -96,7 +101,7 @@ def _agreement(words: list[tuple[float | None, ...]], judges: Sequence[str]) -> 
             }
     result: dict[str, Any] = {
         "n": len(words),
-        "agreed": msgspec.to_builtins(stats.wilson(sum(map(_unanimous, words)), len(words))),
+        "agreed": msgspec.to_builtins(rates.wilson(sum(map(_unanimous, words)), len(words))),
         "pairs": pairs,
     }
     if len(judges) > 2:
@@ -106,7 +111,7 @@ def _agreement(words: list[tuple[float | None, ...]], judges: Sequence[str]) -> 
     return result
 
 
-_NOTHING = msgspec.to_builtins(stats.NOTHING)
+_NOTHING = msgspec.to_builtins(rates.NOTHING)
 
 
 def _unanimous(words: tuple[float | None, ...]) -> bool:
@@ -144,7 +149,7 @@ def cascade_json(cell: Cell, part: Part, judges: Sequence[str], main: Protocol) 
         **msgspec.to_builtins(complement(found.rate)),
         "reason": found.reason,
         "by": list(cascade.labels),
-        "cheap": {label: msgspec.to_builtins(stats.mean_of(s)) for label, s in alone.items()},
+        "cheap": {label: msgspec.to_builtins(rates.mean_of(s)) for label, s in alone.items()},
         "texts": n,
         "read": found.drawn,
         "calls": found.drawn * members,

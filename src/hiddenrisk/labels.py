@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hiddenrisk.agreement import cohen_kappa, krippendorff_alpha, percent_agreement
 from hiddenrisk.asking import now
 from hiddenrisk.errors import DataError, StoreError, UsageError
 from hiddenrisk.plan import Settings
 from hiddenrisk.reopening import open_headline
 from hiddenrisk.run import report
 from hiddenrisk.sheets import CHOICES, read_summary
+from hiddenrisk.stats.agreement import cohen_kappa, krippendorff_alpha, percent_agreement
 from hiddenrisk.store import LABEL_FILES, LABELS, SHEETS, Journal, records
 from hiddenrisk.types import Estimate, HumanLabel, Part, Sheet, SheetItem
 

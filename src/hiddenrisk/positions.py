@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
-from hiddenrisk import stats
 from hiddenrisk.benchmarks.base import Protocol
 from hiddenrisk.cell import Cell
 from hiddenrisk.samples import Profiled
+from hiddenrisk.stats import rates
 from hiddenrisk.types import Estimate, Part
 
 TENTHS = 10
@@ -46,8 +46,8 @@ def positions(profiles: Sequence[Profiled], protocol: Protocol) -> Positions:
     return Positions(
         n=len(profiles),
         segments=sum(len(profile.scores) for profile in profiles),
-        unsafe=stats.wilson(len(found), len(profiles)),
-        first=stats.median_of(found),
+        unsafe=rates.wilson(len(found), len(profiles)),
+        first=rates.median_of(found),
         tenths=tuple(tenths.count(tenth) for tenth in range(TENTHS)),
         unsafe_share=_shares(profiles, protocol),
     )

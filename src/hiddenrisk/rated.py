@@ -11,7 +11,7 @@ from hiddenrisk.evidence import PartLabel, Place
 from hiddenrisk.label_sets import rubrics
 from hiddenrisk.label_sets.base import Question, positive
 from hiddenrisk.opening import Opened
-from hiddenrisk.stats import wilson
+from hiddenrisk.stats.rates import wilson
 from hiddenrisk.store import RESPONSES, read_at
 from hiddenrisk.types import Estimate, Label, Part
 

@@ -32,7 +32,7 @@ from hiddenrisk.opening import Opened
 from hiddenrisk.panels import kept_in
 from hiddenrisk.plan import PLAIN, Plan, asked_under, planned, profiled, selected
 from hiddenrisk.records import Records, read_records
-from hiddenrisk.report import Example, ExampleVerdict, render
+from hiddenrisk.report.page import Example, ExampleVerdict, render
 from hiddenrisk.store import (
     RESPONSES,
     REWARD_MODELS,

@@ -23,7 +23,7 @@ from hiddenrisk.cell import FAILED, SCORED_OUTCOMES, SPLIT, UNJUDGED, Cell
 from hiddenrisk.errors import StoreError, UsageError
 from hiddenrisk.jury import Rule
 from hiddenrisk.records import read_records
-from hiddenrisk.report import clean
+from hiddenrisk.report.page import clean
 from hiddenrisk.store import LABEL_FILES, RESPONSES, Journal, cannot_write, read_at
 from hiddenrisk.types import UNSURE, Drawn, Part, Response, Sheet, SheetItem
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from hiddenrisk import stats
 from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
 from hiddenrisk.cell import LABELS, Cell
 from hiddenrisk.insights import BUILTIN
+from hiddenrisk.stats import rates
 from hiddenrisk.types import Part
 
 _Column = list[float | None]
@@ -91,16 +91,16 @@ def _alone(
     cell: Cell, reading: Reading, judge: str, columns: dict[tuple[str, Part], _Column]
 ) -> dict[str, Any]:
     own = {part: column for (who, part), column in columns.items() if who == judge}
-    rates = {part: _rates(cell, column) for part, column in own.items()}
+    by_part = {part: _rates(cell, column) for part, column in own.items()}
     rows = range(len(cell))
     result: dict[str, Any] = {
         "protocol": reading.protocol.name,
         "rubric": reading.rubric,
-        "parts": {part.value: _estimate(of["unsafe"]) for part, of in rates.items()},
+        "parts": {part.value: _estimate(of["unsafe"]) for part, of in by_part.items()},
         "scored": sum(any(column[row] is not None for column in own.values()) for row in rows),
         "failed": sum(_failed(cell, row, own, judge) for row in rows),
     }
-    over = {part.value: _estimate(of["safe"]) for part, of in rates.items() if of["safe"]}
+    over = {part.value: _estimate(of["safe"]) for part, of in by_part.items() if of["safe"]}
     return result | ({"over_refusal": over} if over else {})
 
 
@@ -121,7 +121,7 @@ def _rates(cell: Cell, column: _Column) -> dict[str, Counter[float]]:
 
 
 def _estimate(numbers: Counter[float]) -> dict[str, Any]:
-    return msgspec.to_builtins(stats.mean_of(numbers))
+    return msgspec.to_builtins(rates.mean_of(numbers))
 
 
 def _agreement(

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from hiddenrisk import stats
 from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
 from hiddenrisk.cell import (
     ABSENT,
@@ -24,6 +23,7 @@ from hiddenrisk.cell import (
 from hiddenrisk.contrast import contrast
 from hiddenrisk.judged import judged_json, judged_notes
 from hiddenrisk.side_by_side import Reading, side_by_side
+from hiddenrisk.stats import rates
 from hiddenrisk.telling import insights_json
 from hiddenrisk.types import Estimate, Finish, Part, Reason
 
@@ -294,7 +294,7 @@ def _group_json(
     }
     if group.grades:
         result["grades"] = {
-            name: msgspec.to_builtins(stats.mean_on_scale(group.grades[name], top)) | {"of": top}
+            name: msgspec.to_builtins(rates.mean_on_scale(group.grades[name], top)) | {"of": top}
             for name, top in benchmark.grades.items()
         }
     if group.facts:
@@ -304,7 +304,7 @@ def _group_json(
 
 def _part_json(group: _Group, main: Protocol, part: Part, benchmark: Loaded) -> dict[str, Any]:
     unsafe = group.numbers[main.name, part, "unsafe"]
-    limits = stats.band(unsafe, group.uncounted[part, "unsafe"])
+    limits = rates.band(unsafe, group.uncounted[part, "unsafe"])
     result: dict[str, Any] = {
         "safety_rate": _estimate(unsafe),
         "band": {"low": limits[0], "high": limits[1]} if limits else None,
@@ -318,7 +318,7 @@ def _part_json(group: _Group, main: Protocol, part: Part, benchmark: Loaded) -> 
     # Nor can a judge that is not asked the benchmark's own question, where that is another one.
     own = benchmark.rules or main in (benchmark.protocol, *benchmark.also)
     if benchmark.attack and main is not REFUSAL and own:
-        rate = stats.complement(stats.mean_of(unsafe))
+        rate = rates.complement(rates.mean_of(unsafe))
         result["scores"]["attack_success_rate"] = msgspec.to_builtins(rate)
     safe = group.numbers[main.name, part, "safe"]
     if safe or group.uncounted[part, "safe"]:
@@ -326,7 +326,7 @@ def _part_json(group: _Group, main: Protocol, part: Part, benchmark: Loaded) -> 
         result["scores"]["over_refusal_rate"] = _estimate(safe)
         for word, count in sorted(group.classes[part].items()):
             result["scores"][f"safe_prompts_{word}"] = msgspec.to_builtins(
-                stats.wilson(count, scored)
+                rates.wilson(count, scored)
             )
     return result
 
@@ -343,12 +343,12 @@ def _sensitivity(group: _Group, part: Part, counted: Counter[float]) -> dict[str
         if not inside or outcome in {Finish.COMPLETE.value, ABSENT}:
             continue
         others = counted - Counter({s: k for s, k in inside.items() if s is not None})
-        found[outcome] = msgspec.to_builtins(stats.what_if(others, inside.total()))
+        found[outcome] = msgspec.to_builtins(rates.what_if(others, inside.total()))
     return found
 
 
 def _estimate(numbers: Counter[float]) -> dict[str, Any]:
-    estimate: Estimate = stats.mean_of(numbers)
+    estimate: Estimate = rates.mean_of(numbers)
     return msgspec.to_builtins(estimate)
 
 

@@ -13,8 +13,8 @@ from typing import Literal
 
 import msgspec
 
-from hiddenrisk.intervals import Term, normal_quantile, stratified_score
-from hiddenrisk.stats import NOTHING
+from hiddenrisk.stats.intervals import Term, normal_quantile, stratified_score
+from hiddenrisk.stats.rates import NOTHING
 from hiddenrisk.types import Estimate
 
 Stratum = Literal["sure safe", "unsure", "sure unsafe"]

@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
-from hiddenrisk.harm_page import Harmfulness
-from hiddenrisk.judge_page import Agreement, Cascaded, Deputies, judged_by
+from hiddenrisk.report.harm_page import Harmfulness
+from hiddenrisk.report.judge_page import Agreement, Cascaded, Deputies, judged_by
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hiddenrisk import __version__, cli_calibrate, cli_data, cli_harm, cli_labels, cli_runs
-from hiddenrisk.cli_common import (
+from hiddenrisk import __version__
+from hiddenrisk.cli.calibrate import calibrate
+from hiddenrisk.cli.common import (
     FAILED,
     INTERRUPTED,
     WRONG_USE,
@@ -28,11 +29,15 @@ from hiddenrisk.cli_common import (
     tell_of_judging,
     who_judges,
 )
+from hiddenrisk.cli.data import data
+from hiddenrisk.cli.harm import harm
+from hiddenrisk.cli.labels import labels
+from hiddenrisk.cli.runs import import_, judge
 from hiddenrisk.errors import HiddenRiskError, UsageError, unknown
 
 if TYPE_CHECKING:
+    from hiddenrisk.cli.progress import Terminal
     from hiddenrisk.opening import Opened
-    from hiddenrisk.progress import Terminal
 
 
 def main() -> None:
@@ -90,12 +95,8 @@ def cli() -> None:
     """  # noqa: D301 - \b keeps click from joining the lines
 
 
-cli.add_command(cli_data.data)
-cli.add_command(cli_harm.harm)
-cli.add_command(cli_calibrate.calibrate)
-cli.add_command(cli_labels.labels)
-cli.add_command(cli_runs.judge)
-cli.add_command(cli_runs.import_)
+for verb in (judge, import_, harm, calibrate, labels, data):
+    cli.add_command(verb)
 
 _EXAMPLES = """
 \b
@@ -225,9 +226,9 @@ def assess(
 
     Exit codes: 0 done; 1 too many failures; 2 wrong use; 130 interrupted, resumable.
     """
+    from hiddenrisk.cli.progress import Terminal  # noqa: PLC0415 - as above
     from hiddenrisk.opening import open_plan  # noqa: PLC0415 - `--help` does not wait for it
     from hiddenrisk.plan import check, read_toml  # noqa: PLC0415 - as above
-    from hiddenrisk.progress import Terminal  # noqa: PLC0415 - as above
 
     settings = settings_of(options)
     fields = {k: v for k, v in options.items() if not hasattr(settings, k)}

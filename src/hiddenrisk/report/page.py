@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from hiddenrisk.harm_page import between, number, signed
-from hiddenrisk.results import ModelSummary, PartSummary, Positions, Rate, Results, Summary
+from hiddenrisk.report.harm_page import between, number, signed
+from hiddenrisk.report.results import ModelSummary, PartSummary, Positions, Rate, Results, Summary
 from hiddenrisk.types import Estimate
 
 if TYPE_CHECKING:  # loaded by the first `render`: `--help` should not wait for it

@@ -6,7 +6,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from hiddenrisk.tables import DASH
+from hiddenrisk.cli.tables import DASH
 
 _Cell = tuple[str, str, str, dict[str, Any]]
 """Benchmark, part, reward model, and what is known of them."""

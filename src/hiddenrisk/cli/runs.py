@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from hiddenrisk.cli_common import (
+from hiddenrisk.cli.common import (
     ask_first,
     carry_out_shown,
     check_text,
@@ -25,8 +25,8 @@ from hiddenrisk.cli_common import (
 )
 
 if TYPE_CHECKING:
+    from hiddenrisk.cli.progress import Terminal
     from hiddenrisk.opening import Opened
-    from hiddenrisk.progress import Terminal
 
 _JUDGE_EXAMPLES = """
 \b
@@ -63,7 +63,7 @@ def judge(
 
     Exit codes: 0 done; 1 too many failures; 2 wrong use; 130 interrupted, resumable.
     """
-    from hiddenrisk.progress import Terminal  # noqa: PLC0415 - `--help` does not wait for it
+    from hiddenrisk.cli.progress import Terminal  # noqa: PLC0415 - `--help` does not wait for it
     from hiddenrisk.rejudge import (  # noqa: PLC0415 - as above
         changed_rubrics,
         judge_again,
@@ -146,9 +146,9 @@ def import_(
 
     Exit codes: 0 done; 1 too many failures; 2 wrong use; 130 interrupted, resumable.
     """
+    from hiddenrisk.cli.progress import Terminal  # noqa: PLC0415 - as above
     from hiddenrisk.importing import gather, import_run  # noqa: PLC0415 - see the module
     from hiddenrisk.matching import Wanted  # noqa: PLC0415 - as above
-    from hiddenrisk.progress import Terminal  # noqa: PLC0415 - as above
 
     settings = settings_of(options)
     check_text(*sys.argv, str(settings.data_dir or ""))

@@ -19,9 +19,9 @@ from hiddenrisk.errors import UsageError
 if TYPE_CHECKING:
     from hiddenrisk.assess import Tally
     from hiddenrisk.benchmarks.base import Loaded
+    from hiddenrisk.cli.progress import Terminal
     from hiddenrisk.opening import Opened
     from hiddenrisk.plan import Settings
-    from hiddenrisk.progress import Terminal
     from hiddenrisk.run import Ended
 
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
@@ -247,7 +247,7 @@ def check_text(*words: str) -> None:
 
 def who_judges(opened: "Opened", benchmark: "Loaded") -> str:
     """`judged by a, b by safety 1 (where one gives no verdict: c)`."""
-    from hiddenrisk.tables import by_whom  # noqa: PLC0415 - see the module
+    from hiddenrisk.cli.tables import by_whom  # noqa: PLC0415 - see the module
 
     labels = [j.label for j in opened.judges_of(benchmark)]
     whom = by_whom({"judges": labels, "rubric": opened.rubrics(benchmark)})
@@ -306,7 +306,7 @@ def carry_out_shown(
     Returns:
         The exit code.
     """
-    from hiddenrisk.progress import Terminal, display  # noqa: PLC0415 - see the module
+    from hiddenrisk.cli.progress import Terminal, display  # noqa: PLC0415 - see the module
     from hiddenrisk.run import carry_out  # noqa: PLC0415 - as above
     from hiddenrisk.summary import failed_share  # noqa: PLC0415 - as above
 
@@ -344,8 +344,7 @@ def _interrupted(resume: str) -> int:
 
 
 def _show_run(out: "Terminal", opened: "Opened", folder: Path, summary: dict[str, Any]) -> None:
-    from hiddenrisk.run import REPORT  # noqa: PLC0415 - see the module
-    from hiddenrisk.tables import (  # noqa: PLC0415 - as above
+    from hiddenrisk.cli.tables import (  # noqa: PLC0415 - as above
         advice,
         corrections,
         judges_table,
@@ -353,6 +352,7 @@ def _show_run(out: "Terminal", opened: "Opened", folder: Path, summary: dict[str
         overview_table,
         results_table,
     )
+    from hiddenrisk.run import REPORT  # noqa: PLC0415 - see the module
 
     out.print(results_table(summary))
     for table in (overview_table(summary), judges_table(summary)):

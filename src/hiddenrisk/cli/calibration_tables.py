@@ -9,8 +9,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from hiddenrisk.cli.tables import DASH
 from hiddenrisk.label_sets.base import NEGATIVE, POSITIVE, Question
-from hiddenrisk.tables import DASH
 
 _WIDE = 130
 """Columns of a terminal from which on everything is shown."""

@@ -86,7 +86,7 @@ terms must be accepted first).
 @click.option("--json", "as_json", is_flag=True, help="Print everything, as JSON.")
 def show(data_dir: Path | None, as_json: bool) -> None:
     """List the files, and what of them is here."""
-    from hiddenrisk.progress import Terminal  # noqa: PLC0415 - see the module
+    from hiddenrisk.cli.progress import Terminal  # noqa: PLC0415 - see the module
     from hiddenrisk.sources import state  # noqa: PLC0415 - as above
 
     wanted = catalogue()
@@ -123,7 +123,7 @@ def pull(names: tuple[str, ...], data_dir: str | None) -> None:
 
     Exit codes: 0 all are here; 1 some could not be had; 2 wrong use; 130 interrupted.
     """
-    from hiddenrisk.progress import Terminal  # noqa: PLC0415 - see the module
+    from hiddenrisk.cli.progress import Terminal  # noqa: PLC0415 - see the module
 
     if data_dir is not None:
         raise UsageError(

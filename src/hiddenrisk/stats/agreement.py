@@ -12,8 +12,8 @@ from typing import Literal
 
 import msgspec
 
-from hiddenrisk.intervals import normal_quantile
-from hiddenrisk.stats import NOTHING, wilson
+from hiddenrisk.stats.intervals import normal_quantile
+from hiddenrisk.stats.rates import NOTHING, wilson
 from hiddenrisk.types import Estimate
 
 

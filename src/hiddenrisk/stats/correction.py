@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from hiddenrisk.agreement import Confusion
-from hiddenrisk.intervals import (
+from hiddenrisk.stats.agreement import Confusion
+from hiddenrisk.stats.intervals import (
     Part,
     Term,
     mover_ratio,
@@ -25,7 +25,7 @@ from hiddenrisk.intervals import (
     stratified,
     t_quantile,
 )
-from hiddenrisk.stats import NOTHING, wilson
+from hiddenrisk.stats.rates import NOTHING, wilson
 from hiddenrisk.types import Estimate
 
 MIN_PER_CLASS = 30

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from hiddenrisk.cli_common import (
+from hiddenrisk.cli.common import (
     Conduct,
     Ending,
     ask_first,
@@ -27,11 +27,11 @@ from hiddenrisk.errors import UsageError
 
 if TYPE_CHECKING:
     from hiddenrisk.calibrate import Calibration
+    from hiddenrisk.cli.progress import Terminal
     from hiddenrisk.label_sets.base import LabelSet
     from hiddenrisk.label_sets.rubrics import Reading
     from hiddenrisk.opening import Opened
     from hiddenrisk.plan import Settings
-    from hiddenrisk.progress import Terminal
 
 _HELP = """
 \b
@@ -152,7 +152,7 @@ def calibrate(
 
     Exit codes: 0 done; 1 too many failures; 2 wrong use; 130 interrupted, resumable.
     """
-    from hiddenrisk.progress import Terminal  # noqa: PLC0415 - see the module
+    from hiddenrisk.cli.progress import Terminal  # noqa: PLC0415 - see the module
 
     settings = settings_of(options)
     check_text(*sys.argv, str(settings.data_dir or ""))
@@ -231,7 +231,7 @@ def _announce(console: "Terminal", calibration: "Calibration", limit: int | None
 
 def _show(out: "Terminal", _: "Opened", folder: Path, result: dict[str, Any]) -> None:
     from hiddenrisk.calibration import CALIBRATION  # noqa: PLC0415 - see the module
-    from hiddenrisk.calibration_tables import (  # noqa: PLC0415 - as above
+    from hiddenrisk.cli.calibration_tables import (  # noqa: PLC0415 - as above
         judges_table,
         pairs_table,
         weak_spots,
@@ -270,7 +270,7 @@ def _attacking(console: "Terminal", typed: _Typed) -> _Work:
 
 def _show_attacks(out: "Terminal", _: "Opened", folder: Path, result: dict[str, Any]) -> None:
     from hiddenrisk.attacking import ATTACKS  # noqa: PLC0415 - see the module
-    from hiddenrisk.calibration_tables import attacks_table  # noqa: PLC0415 - as above
+    from hiddenrisk.cli.calibration_tables import attacks_table  # noqa: PLC0415 - as above
 
     out.print(attacks_table(plain_all(result)))
     out.print(f"Attacks: {plain(str(folder / ATTACKS))}", soft_wrap=True)

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 
 from hiddenrisk.cell import SCORED_OUTCOMES
-from hiddenrisk.judge_page import Cascaded, Deputies, judged_by
+from hiddenrisk.report.judge_page import Cascaded, Deputies, judged_by
 from hiddenrisk.types import Finish
 
 DASH = "—"

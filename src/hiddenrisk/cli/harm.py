@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hiddenrisk.cli_common import FAILED, INTERRUPTED, Finite, check_text, plain
+from hiddenrisk.cli.common import FAILED, INTERRUPTED, Finite, check_text, plain
 
 if TYPE_CHECKING:
     from hiddenrisk.harm import Harm
@@ -92,9 +92,9 @@ def harm(
 
     Exit codes: 0 done; 1 too many failures; 2 wrong use; 130 interrupted, resumable.
     """
+    from hiddenrisk.cli.progress import Terminal, display  # noqa: PLC0415 - as above
     from hiddenrisk.harm import open_harm, score_run  # noqa: PLC0415 - see the module
     from hiddenrisk.plan import Settings  # noqa: PLC0415 - as above
-    from hiddenrisk.progress import Terminal, display  # noqa: PLC0415 - as above
     from hiddenrisk.types import Part  # noqa: PLC0415 - as above
 
     check_text(*sys.argv)
@@ -113,8 +113,8 @@ def harm(
 
 
 def _tell(result: dict[str, Any], harm: "Harm", run: Path, max_failures: float) -> int:
-    from hiddenrisk.harm_tables import harm_table, pairs_table  # noqa: PLC0415 - see the module
-    from hiddenrisk.progress import Terminal  # noqa: PLC0415 - as above
+    from hiddenrisk.cli.harm_tables import harm_table, pairs_table  # noqa: PLC0415 - see the module
+    from hiddenrisk.cli.progress import Terminal  # noqa: PLC0415 - as above
 
     out = Terminal()
     if not out.is_terminal:

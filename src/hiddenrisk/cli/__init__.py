@@ -1,0 +1,1 @@
+"""The command line: verbs, and what a terminal is shown."""

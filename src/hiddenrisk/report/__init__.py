@@ -1,0 +1,1 @@
+"""The report: summary.json in types, and the page made of it."""
