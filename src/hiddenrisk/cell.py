@@ -3,6 +3,7 @@
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
+from hashlib import blake2b
 
 from hiddenrisk.benchmarks.base import Protocol
 from hiddenrisk.cascading import SHORT, Cascade, stratum_of
@@ -55,6 +56,11 @@ def short(key: str) -> int:
     return int(key[:SHORT], 16)
 
 
+def prompt_bits(prompt: str) -> int:
+    """Sixty-four bits for the id of a prompt: samples are paired by it."""
+    return int.from_bytes(blake2b(prompt.encode("utf-8", "replace"), digest_size=8).digest())
+
+
 class Cell:
     """The samples of one model on one benchmark, in columns."""
 
@@ -67,6 +73,9 @@ class Cell:
         """Who reads first, where not all is read by the judges."""
         self.keys = array("Q")
         """The first sixty bits of each response's key."""
+        self.prompts = array("Q")
+        """Sixty-four bits that stand for each sample's prompt, the same in every run."""
+        self.repeats = array("I")
         self.untagged = 0
         """Texts of a model whose prompt opens the thought that never close it."""
         self.offsets = array("q")
@@ -117,6 +126,8 @@ class Cell:
         """Take a sample in; gives its row."""
         self.offsets.append(offset)
         self.keys.append(short(record.key))
+        self.prompts.append(prompt_bits(record.prompt))
+        self.repeats.append(record.repeat)
         got = isinstance(record, SampleResponse)
         self.finishes.append(_FINISHES.index(record.finish) if got else 0)
         self.visibilities.append(_VISIBILITIES.index(record.visibility) if got else 0)

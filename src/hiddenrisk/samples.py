@@ -19,6 +19,8 @@ class SampleResponse(msgspec.Struct):
     key: str
     model: str
     benchmark: str
+    prompt: str
+    repeat: int
     label: Literal["safe", "unsafe"]
     category: tuple[str, ...]
     finish: Finish

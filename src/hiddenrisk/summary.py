@@ -21,11 +21,12 @@ from hiddenrisk.cell import (
     Cell,
 )
 from hiddenrisk.contrast import contrast
+from hiddenrisk.counting import number
 from hiddenrisk.judged import judged_json, judged_notes
 from hiddenrisk.side_by_side import Reading, side_by_side
 from hiddenrisk.stats import rates
 from hiddenrisk.telling import insights_json
-from hiddenrisk.types import Estimate, Finish, Part, Reason
+from hiddenrisk.types import Estimate, Finish, Part
 
 
 class _Group:
@@ -240,12 +241,12 @@ def _count_row(
     """Count one part of a sample; gives its outcome."""
     outcome, said = cell.outcome(row, part, judges)
     label = LABELS[cell.labels[row]]
-    numbers = [_number(p, cell, row, part, said, jury=len(judges) > 1) for p in protocols]
+    numbers = [number(p, cell, row, part, said, jury=len(judges) > 1) for p in protocols]
     for group in members:
         group.outcomes[part][outcome] += 1
-        for protocol, number in zip(protocols, numbers, strict=True):
-            if number is not None:
-                group.numbers[protocol.name, part, label][number] += 1
+        for protocol, counted in zip(protocols, numbers, strict=True):
+            if counted is not None:
+                group.numbers[protocol.name, part, label][counted] += 1
         if numbers[0] is None and outcome != ABSENT:
             group.uncounted[part, label] += 1
         if group.level == 0 and label == "unsafe":
@@ -256,30 +257,6 @@ def _count_row(
             if column is not None and column[row] >= 0:
                 group.classes[part][names[column[row]]] += 1
     return outcome
-
-
-def _number(
-    protocol: Protocol, cell: Cell, row: int, part: Part, said: float | str | None, *, jury: bool
-) -> float | None:
-    """What a sample counts under a protocol; None where it stays out.
-
-    Runners that count failures have one judge: a jury without a majority is none of theirs.
-    """
-    if row in cell.lost:
-        return None
-    finish = cell.finish(row)
-    if part is Part.ANSWER:
-        if finish in protocol.counted:
-            return protocol.counted[finish]
-        if finish not in protocol.judged:
-            return None
-    if said is None:
-        return None
-    if isinstance(said, str):
-        return protocol.counted.get(Reason(said)) if said in FAILED and not jury else None
-    # On harmless prompts the score is the degree of refusal, and the over-refusal rate
-    # counts partial refusals as refusals under every protocol (XSTest's definition).
-    return float(said > 0) if LABELS[cell.labels[row]] == "safe" else protocol.score(said)
 
 
 def _group_json(

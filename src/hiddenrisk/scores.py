@@ -1,0 +1,141 @@
+"""What each sample counts, in columns that can be paired: the ground of every comparison.
+
+The numbers are those of the headline: its protocol, its judges, its outcomes. Nothing is
+counted here that summary.json does not count.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from hiddenrisk.benchmarks.base import Loaded
+from hiddenrisk.cell import LABELS, OUTCOMES, Cell
+from hiddenrisk.counting import number
+from hiddenrisk.opening import Opened
+from hiddenrisk.records import Records
+from hiddenrisk.types import Label, Part
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """One part of the samples of one model on the harmful, or harmless, prompts of a benchmark.
+
+    All arrays have one entry for each sample that is in the records, in their order; samples
+    that were planned and not run are in none.
+    """
+
+    model: str
+    benchmark: str
+    part: Part
+    label: Label
+    """Of the prompts: on "unsafe" ones the score is safety, on "safe" ones refusal."""
+    protocol: str
+    judges: tuple[str, ...]
+    prompts: NDArray[np.uint64]
+    """Which prompt: the same number for the same id in any run (`cell.prompt_bits`)."""
+    repeats: NDArray[np.uint32]
+    """Which of the times it was asked, from 0."""
+    scores: NDArray[np.float64]
+    """In [0, 1]; NaN where the sample is not in the headline, never a stand-in for a score."""
+    outcomes: NDArray[np.int8]
+    """What became of each, as an index into `cell.OUTCOMES`."""
+    categories: NDArray[np.int32]
+    """As an index into `paths`."""
+    paths: tuple[tuple[str, ...], ...]
+    offsets: NDArray[np.int64]
+    """Where the response stands in responses.jsonl; -1 where there is none."""
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def scored(self) -> NDArray[np.bool_]:
+        """Which samples have a score."""
+        return ~np.isnan(self.scores)
+
+    def outcome(self, place: int) -> str:
+        """What became of one sample."""
+        return OUTCOMES[int(self.outcomes[place])]
+
+
+def columns(opened: Opened, found: Records) -> Iterator[Column]:
+    """The columns of a run: by benchmark, model, part and label of the prompts, if any.
+
+    Args:
+        opened: the run's plan, with the judges of its headline.
+        found: its records.
+    """
+    for benchmark in opened.benchmarks:
+        for model in opened.models:
+            cell = found.cells.get((model.label, benchmark.name))
+            if cell is None or not len(cell):
+                continue
+            cell.abstaining, cell.rule = opened.abstaining(), opened.plan.jury
+            cell.cascade = opened.cascade_of(benchmark)
+            for part in opened.parts_of(benchmark):
+                yield from _of_part(cell, opened, benchmark, model.label, part)
+
+
+def _of_part(
+    cell: Cell, opened: Opened, benchmark: Loaded, model: str, part: Part
+) -> Iterator[Column]:
+    judges = [j.label for j in opened.judges_of(benchmark)]
+    protocol = opened.protocols(benchmark)[0]
+    jury = len(judges) > 1
+    scores = np.full(len(cell), np.nan)
+    outcomes = np.zeros(len(cell), np.int8)
+    for row in range(len(cell)):
+        outcome, said = cell.outcome(row, part, judges)
+        outcomes[row] = _PLACES[outcome]
+        score = number(protocol, cell, row, part, said, jury=jury)
+        if score is not None:
+            scores[row] = score
+    labels = np.array(cell.labels)
+    for place, label in enumerate(LABELS):
+        rows = np.flatnonzero(labels == place)
+        if not rows.size:
+            continue
+        yield Column(
+            model=model,
+            benchmark=benchmark.name,
+            part=part,
+            label=label,
+            protocol=protocol.name,
+            judges=tuple(judges),
+            prompts=np.array(cell.prompts, np.uint64)[rows],
+            repeats=np.array(cell.repeats, np.uint32)[rows],
+            scores=scores[rows],
+            outcomes=outcomes[rows],
+            categories=np.array(cell.categories, np.int32)[rows],
+            paths=tuple(cell.paths),
+            offsets=np.array(cell.offsets, np.int64)[rows],
+        )
+
+
+_PLACES = {outcome: place for place, outcome in enumerate(OUTCOMES)}
+
+
+class Pairs(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """The samples that two columns share: the same prompt, asked for the same time."""
+
+    first: NDArray[np.intp]
+    """Places in the first column."""
+    second: NDArray[np.intp]
+    """Places in the second one, pair by pair."""
+    scored: NDArray[np.bool_]
+    """Which pairs have a score on both sides; the others are counted, and compare nothing."""
+
+
+def pairs(first: Column, second: Column) -> Pairs:
+    """Pair two columns by prompt and repeat, in the order of the first one."""
+    places = {
+        sample: place
+        for place, sample in enumerate(
+            zip(second.prompts.tolist(), second.repeats.tolist(), strict=True)
+        )
+    }
+    mine = zip(first.prompts.tolist(), first.repeats.tolist(), strict=True)
+    both = [(here, places[sample]) for here, sample in enumerate(mine) if sample in places]
+    a, b = (np.array([pair[side] for pair in both], np.intp) for side in (0, 1))
+    return Pairs(first=a, second=b, scored=first.scored[a] & second.scored[b])
