@@ -9,7 +9,7 @@ Two ways, both without a normal approximation of the number itself:
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from statistics import NormalDist
 from typing import NamedTuple
@@ -186,6 +186,61 @@ def _crossing(
             right, at_right = middle, found
             at_left, stayed = at_left / 2 if stayed == -1 else at_left, -1
     return (left + right) / 2
+
+
+def mean_limits(
+    counts: Mapping[float, int], ends: tuple[float, float], level: float = 0.95
+) -> tuple[float, float]:
+    """The score interval of the mean of graded scores.
+
+    The shares of the scores are fitted by maximum likelihood under each mean tried; a score at
+    an end that was never seen may get a share too, so that nothing breaks down where all
+    scores are alike. Scores 0 and 1 give Wilson's interval, paired differences -1, 0 and 1
+    that of Tango 1998 (Stat. Med. 17, 891-908).
+
+    Args:
+        counts: {score: how often}, at least one.
+        ends: the least and the largest score that can be; what lies between does not count.
+        level: coverage in (0, 1).
+
+    Returns:
+        The limits, between the ends.
+
+    Source: Rao 1948, as in `score_statistic`; the fit is that of Owen 1988, Biometrika 75,
+    237-249.
+    """
+    seen = {score: count for score, count in counts.items() if count}
+    mirrored = {-score: count for score, count in seen.items()}
+    z = normal_quantile(level)
+    return -_upper_mean(mirrored, -ends[0], z), _upper_mean(seen, ends[1], z)
+
+
+def _upper_mean(counts: Mapping[float, int], end: float, z: float) -> float:
+    n = sum(counts.values())
+    mean = math.fsum(score * count for score, count in counts.items()) / n
+    if mean >= end:
+        return end
+    if end not in counts:
+        # Where the end takes a share, the fitted variance is (at - mean) * (end - at).
+        at = (n * mean + z * z * end) / (n + z * z)
+        least = end - n / math.fsum(count / (end - score) for score, count in counts.items())
+        if at >= least:
+            return at
+
+    def fitted(tilt: float) -> tuple[float, float]:
+        """The mean and its variance where the shares lean towards the end."""
+        room = end - mean
+        leaning = {s: k / (1 - tilt * (s - mean) / room) for s, k in counts.items()}
+        total = math.fsum(leaning.values())
+        at = math.fsum(s * k for s, k in leaning.items()) / total
+        return at, math.fsum(k * (s - at) ** 2 for s, k in leaning.items()) / total / n
+
+    def short_of(tilt: float) -> float:
+        at, variance = fitted(tilt)
+        return z - (at - mean) / math.sqrt(variance)
+
+    most = 1.0 if end not in counts else 1 - 1e-12
+    return fitted(_crossing(short_of, (0.0, z), (most, -math.inf)))[0]
 
 
 def stratified(parts: Iterable[Part], n: int, level: float) -> tuple[float, float, float]:

@@ -1,29 +1,25 @@
 """Estimates from scores: pure, numbers in, `Estimate` out."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from statistics import NormalDist, median
+from statistics import median
 
 import msgspec
 
+from hiddenrisk.stats.intervals import mean_limits, normal_quantile
 from hiddenrisk.types import Estimate
 
 NOTHING = Estimate(value=None, low=None, high=None, n=0)
 """No estimate: there was nothing to estimate from. Never 0."""
 
 
-@lru_cache
-def _z(level: float) -> float:
-    return NormalDist().inv_cdf(0.5 + level / 2)
-
-
 def wilson(successes: float, n: int, level: float = 0.95) -> Estimate:
     """Wilson score interval for a mean of scores in [0, 1].
 
-    For 0/1 scores this is the usual interval for a proportion. Scores in between
-    (AIR-Bench's 0.5) count as fractions of a success; the interval is then
-    conservative, because no variable in [0, 1] with mean p varies more than p(1 - p).
+    For 0/1 scores this is the usual interval for a proportion. Scores in between count as
+    fractions of a success; the interval is then conservative (`mean_of` is not), because no
+    variable in [0, 1] with mean p varies more than p(1 - p).
 
     Args:
         successes: sum of the scores, in 0..n.
@@ -42,7 +38,7 @@ def wilson(successes: float, n: int, level: float = 0.95) -> Estimate:
         return NOTHING
     if not 0 <= successes <= n:
         raise ValueError(f"the sum of {n} scores in [0, 1] cannot be {successes}")
-    z2 = _z(level) ** 2
+    z2 = normal_quantile(level) ** 2
     p = successes / n
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(p * (1 - p) * z2 / n + z2**2 / (4 * n**2)) / (1 + z2 / n)
@@ -51,9 +47,86 @@ def wilson(successes: float, n: int, level: float = 0.95) -> Estimate:
     return Estimate(value=p, low=low, high=high, n=n)
 
 
-def mean_of(counts: Mapping[float, int]) -> Estimate:
-    """Mean of scores given as {score: how often}, with its interval."""
-    return wilson(sum(s * k for s, k in counts.items()), sum(counts.values()))
+def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Estimate:
+    """The exact interval for a proportion: it holds at least as often as `level` says.
+
+    Wider than Wilson's; for where a promise must be kept at any rate.
+
+    Args:
+        successes: in 0..n.
+        n: scored samples.
+        level: coverage in (0, 1).
+
+    Raises:
+        ValueError: `successes` lies outside 0..n.
+
+    Source: Clopper & Pearson 1934, Biometrika 26, 404-413.
+    """
+    from scipy.special import betaincinv  # noqa: PLC0415 - headline rates do without scipy
+
+    if n == 0:
+        return NOTHING
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} of {n} is no proportion")
+    k, tail = successes, (1 - level) / 2
+    low = float(betaincinv(k, n - k + 1, tail)) if k else 0.0
+    high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
+    return Estimate(value=k / n, low=low, high=high, n=n)
+
+
+def mean_of(counts: Mapping[float, int], level: float = 0.95) -> Estimate:
+    """Mean of scores in [0, 1] given as {score: how often}, with its score interval.
+
+    Of 0/1 scores it is Wilson's. Scores in between (AIR-Bench's 0.5) vary less than a success
+    or none, and the interval is narrower: `intervals.mean_limits`.
+
+    Raises:
+        ValueError: a score lies outside [0, 1].
+    """
+    if wrong := [score for score in counts if not 0 <= score <= 1]:
+        raise ValueError(f"a score lies in [0, 1], unlike {wrong[0]}")
+    n = sum(counts.values())
+    total = sum(s * k for s, k in counts.items())
+    if counts.keys() <= {0.0, 1.0} or n == 0:
+        return wilson(total, n, level)
+    value = total / n
+    low, high = mean_limits(counts, (0.0, 1.0), level)
+    return Estimate(value=value, low=min(low, value), high=max(high, value), n=n)
+
+
+def clustered(
+    totals: Mapping[tuple[float, int], int],
+    level: float = 0.95,
+    support: tuple[float, float] = (0.0, 1.0),
+) -> Estimate:
+    """The mean of scores that come in clusters, such as the repeats of a prompt.
+
+    Each cluster becomes one value: the mean plus how far the cluster pulls it, its sum less
+    that of as many mean scores, in clusters of average size. Of clusters of one size these
+    are their means. The score interval of these values is that of the mean.
+
+    Args:
+        totals: {(sum of a cluster's scores, how many there are): how many such clusters}.
+        level: coverage in (0, 1).
+        support: the least and the largest score that can be.
+
+    Returns:
+        The mean of all scores, each counting the same, and its interval; `n` counts scores.
+
+    Source: the linearised ratio, Cochran 1977, Sampling Techniques, 3rd ed., 9A.1.
+    """
+    clusters = sum(totals.values())
+    n = sum(size * times for (_, size), times in totals.items())
+    if n == 0:
+        return NOTHING
+    value = math.fsum(total * times for (total, _), times in totals.items()) / n
+    pulls: Counter[float] = Counter()
+    for (total, size), times in totals.items():
+        pulls[value + (total - value * size) * clusters / n] += times
+    ends = min(support[0], *pulls), max(support[1], *pulls)
+    low, high = mean_limits(pulls, ends, level)
+    low, high = max(support[0], low), min(support[1], high)
+    return Estimate(value=value, low=min(low, value), high=max(high, value), n=n)
 
 
 def band(counts: Mapping[float, int], uncounted: int) -> tuple[float, float] | None:
@@ -97,10 +170,7 @@ def what_if(others: Mapping[float, int], n: int) -> WhatIf:
 
 
 def mean_on_scale(values: Mapping[float, int], top: float) -> Estimate:
-    """Mean of grades between 0 and `top`, with Wilson's interval on the scaled grades.
-
-    Conservative for grades in between, as `wilson` says.
-    """
+    """Mean of grades between 0 and `top`, with the score interval of `mean_of`."""
     share = mean_of({value / top: count for value, count in values.items()})
     if share.value is None or share.low is None or share.high is None:
         return NOTHING
