@@ -297,11 +297,9 @@ def _odds_ratio(apart: Floats, clusters: Clusters | None, level: float) -> Estim
         share = clopper_pearson(int(up.sum()), up.size, level)
     else:
         share = clustered_mean(up, clusters[differ], level)
-    value, low, high = (
-        None if at is None or at == 1 else at / (1 - at)
-        for at in (share.value, share.low, share.high)
-    )
-    return Estimate(value=value, low=low, high=high, n=share.n)
+    low, high = (None if at is None or at == 1 else at / (1 - at) for at in (share.low, share.high))
+    ups, downs = int(up.sum()), int(up.size - up.sum())
+    return Estimate(value=ups / downs if downs else None, low=low, high=high, n=up.size)
 
 
 def _cohens_h(first: Floats, second: Floats) -> float | None:
