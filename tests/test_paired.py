@@ -68,6 +68,14 @@ def test_the_exact_test_and_odds_are_those_of_a_second_table() -> None:
     )
 
 
+def test_many_pairs_give_the_statistic_of_a_textbook() -> None:
+    # Agresti, An Introduction to Categorical Data Analysis, 9.1 (two ratings of a leader by
+    # 1,600 people): McNemar's statistic is 17.3559 with 1 degree of freedom.
+    found = paired_test(*table(794, 150, 86, 570))
+    assert found.difference.value == pytest.approx(-0.04)
+    assert found.p == pytest.approx(math.erfc(math.sqrt(17.3559 / 2)), rel=0.05)
+
+
 @given(one=st.integers(0, 400), other=st.integers(0, 400))
 def test_mid_p_lies_below_the_exact_p_by_what_was_seen(one: int, other: int) -> None:
     exact, mid = rates.mcnemar(one, other), mcnemar_midp(one, other)
