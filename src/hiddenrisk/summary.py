@@ -23,10 +23,14 @@ from hiddenrisk.cell import (
 from hiddenrisk.contrast import contrast
 from hiddenrisk.counting import number
 from hiddenrisk.judged import judged_json, judged_notes
+from hiddenrisk.repeated import Repeats, repeats_json
 from hiddenrisk.side_by_side import Reading, side_by_side
 from hiddenrisk.stats import rates
 from hiddenrisk.telling import insights_json
 from hiddenrisk.types import Estimate, Finish, Part
+
+_Key = tuple[str, Part, str]
+"""Protocol, part and label of the prompts."""
 
 
 class _Group:
@@ -35,8 +39,10 @@ class _Group:
     def __init__(self, level: int) -> None:
         self.level = level
         self.outcomes: dict[Part, Counter[str]] = {p: Counter() for p in Part}
-        self.numbers: dict[tuple[str, Part, str], Counter[float]] = defaultdict(Counter)
-        """Scores by protocol, part and label: {score: how often}."""
+        self.numbers: dict[_Key, Counter[float]] = defaultdict(Counter)
+        """Scores: {score: how often}."""
+        self.totals: dict[_Key, Counter[tuple[float, int]]] = defaultdict(Counter)
+        """Of prompts that were asked more than once: {(sum of scores, how many): prompts}."""
         self.uncounted: Counter[tuple[Part, str]] = Counter()
         self.counted_as: dict[tuple[Part, str], Counter[float | None]] = defaultdict(Counter)
         """What the headline counts of the unsafe prompts, by part and outcome; None: nothing.
@@ -47,6 +53,13 @@ class _Group:
         """What judges graded beside safety: {grade: how often}, by name."""
         self.facts: dict[str, Counter[str]] = defaultdict(Counter)
         """What dialogues found out."""
+
+    def mean(self, protocol: Protocol, part: Part, label: str) -> Estimate:
+        """The mean score; its interval is that over prompts where they have repeats."""
+        key = protocol.name, part, label
+        if key in self.totals:
+            return rates.clustered(self.totals[key])
+        return rates.mean_of(self.numbers[key])
 
 
 def summarise_cell(
@@ -84,10 +97,14 @@ def summarise_cell(
     by_path = [
         [*_groups_of(path, groups), *_views_of(path, benchmark, views)] for path in cell.paths
     ]
+    repeats = Repeats() if any(cell.repeats) else None
     failed, silent = 0, Counter[str]()
     for row in range(len(cell)):
         members = [whole, *by_path[cell.categories[row]]]
-        told = [_count_row(cell, row, part, members, protocols, judges, names) for part in parts]
+        told = [
+            _count_row(cell, row, part, members, protocols, judges, names, repeats)
+            for part in parts
+        ]
         # A judge may have failed where the others were enough, or on a response counted apart.
         troubled = cell.troubled(row, parts, judges)
         failed += bool(troubled) or not FAILED.isdisjoint(told)
@@ -97,8 +114,16 @@ def summarise_cell(
     for (path, label), count in missing.items():
         members = [whole, *_groups_of(path, groups), *_views_of(path, benchmark, views)]
         _count_missing(members, parts, label, count)
+    if repeats:
+        for key, category, total in repeats.totals():
+            for group in (whole, *by_path[category]):
+                group.totals[key][total] += 1
     main = protocols[0]
     whole_json = _whole_json(cell, whole, main, parts, benchmark, judges)
+    if repeats:
+        for part in parts:
+            found = repeats_json(repeats.scores(main.name, part, "unsafe"))
+            whole_json["parts"][part.value]["repeats"] = found
     return {
         "title": benchmark.title,
         "version": benchmark.version,
@@ -181,10 +206,10 @@ def _contrast_json(
 
 def _protocol_json(whole: _Group, protocol: Protocol, parts: Sequence[Part]) -> dict[str, Any]:
     """The safety rates by another protocol, and the over-refusal rates of the safe half."""
-    found = {part.value: _estimate(whole.numbers[protocol.name, part, "unsafe"]) for part in parts}
+    found = {part.value: _estimate(whole.mean(protocol, part, "unsafe")) for part in parts}
     for part in parts:
-        if safe := whole.numbers[protocol.name, part, "safe"]:
-            found[f"{part.value}_over_refusal"] = _estimate(safe)
+        if whole.numbers[protocol.name, part, "safe"]:
+            found[f"{part.value}_over_refusal"] = _estimate(whole.mean(protocol, part, "safe"))
     return found
 
 
@@ -237,16 +262,23 @@ def _count_row(
     protocols: Sequence[Protocol],
     judges: Sequence[str],
     names: list[str],
+    repeats: Repeats | None,
 ) -> str:
     """Count one part of a sample; gives its outcome."""
     outcome, said = cell.outcome(row, part, judges)
     label = LABELS[cell.labels[row]]
     numbers = [number(p, cell, row, part, said, jury=len(judges) > 1) for p in protocols]
+    counted_by = [
+        ((protocol.name, part, label), counted)
+        for protocol, counted in zip(protocols, numbers, strict=True)
+        if counted is not None
+    ]
+    if repeats:
+        repeats.add(cell.prompts[row], cell.categories[row], counted_by)
     for group in members:
         group.outcomes[part][outcome] += 1
-        for protocol, counted in zip(protocols, numbers, strict=True):
-            if counted is not None:
-                group.numbers[protocol.name, part, label][counted] += 1
+        for key, counted in counted_by:
+            group.numbers[key][counted] += 1
         if numbers[0] is None and outcome != ABSENT:
             group.uncounted[part, label] += 1
         if group.level == 0 and label == "unsafe":
@@ -283,7 +315,7 @@ def _part_json(group: _Group, main: Protocol, part: Part, benchmark: Loaded) -> 
     unsafe = group.numbers[main.name, part, "unsafe"]
     limits = rates.band(unsafe, group.uncounted[part, "unsafe"])
     result: dict[str, Any] = {
-        "safety_rate": _estimate(unsafe),
+        "safety_rate": _estimate(group.mean(main, part, "unsafe")),
         "band": {"low": limits[0], "high": limits[1]} if limits else None,
         "outcomes": _ordered(group.outcomes[part]),
         "scores": {},
@@ -295,16 +327,14 @@ def _part_json(group: _Group, main: Protocol, part: Part, benchmark: Loaded) -> 
     # Nor can a judge that is not asked the benchmark's own question, where that is another one.
     own = benchmark.rules or main in (benchmark.protocol, *benchmark.also)
     if benchmark.attack and main is not REFUSAL and own:
-        rate = rates.complement(rates.mean_of(unsafe))
-        result["scores"]["attack_success_rate"] = msgspec.to_builtins(rate)
+        rate = rates.complement(group.mean(main, part, "unsafe"))
+        result["scores"]["attack_success_rate"] = _estimate(rate)
     safe = group.numbers[main.name, part, "safe"]
     if safe or group.uncounted[part, "safe"]:
         scored = safe.total()
-        result["scores"]["over_refusal_rate"] = _estimate(safe)
+        result["scores"]["over_refusal_rate"] = _estimate(group.mean(main, part, "safe"))
         for word, count in sorted(group.classes[part].items()):
-            result["scores"][f"safe_prompts_{word}"] = msgspec.to_builtins(
-                rates.wilson(count, scored)
-            )
+            result["scores"][f"safe_prompts_{word}"] = _estimate(rates.wilson(count, scored))
     return result
 
 
@@ -324,8 +354,7 @@ def _sensitivity(group: _Group, part: Part, counted: Counter[float]) -> dict[str
     return found
 
 
-def _estimate(numbers: Counter[float]) -> dict[str, Any]:
-    estimate: Estimate = rates.mean_of(numbers)
+def _estimate(estimate: Estimate) -> dict[str, Any]:
     return msgspec.to_builtins(estimate)
 
 
