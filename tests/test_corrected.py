@@ -246,6 +246,7 @@ def test_people_vote_and_disputed_texts_are_left_out(tmp_path: Path) -> None:
         ("p1,safe,answer\np1,safe,answer", "line 3: a second label"),
         ("p1,safe,middle", "field part: expected answer or thinking"),
         (",safe,answer", "neither prompt"),
+        ("p1,safe,answer,unsafe", "line 2: more fields than the header names"),
     ],
 )
 def test_a_bad_label_of_a_response_is_told(tmp_path: Path, row: str, says: str) -> None:

@@ -88,6 +88,10 @@ def test_an_own_jsonl_may_have_numbers_as_ids_and_labels(tmp_path: Path) -> None
         (HEAD + "1,Q,A,\n", "line 2, field label: missing or empty"),
         (HEAD + "1,Q,A,safe\n2,Q,A,refused\n", "line 3: the label 'full_refusal' answers another"),
         (HEAD + '1,Q,"A,safe\n', "not valid CSV"),
+        (HEAD + "1,Q,Well, A,safe\n", "line 2: more fields than the header names"),
+        (HEAD + "1,Q,A,safe\n2,Q,A,safe,unsafe\n", "line 3: more fields than the header names"),
+        (HEAD.replace("\n", ",,\n") + "1,Q,A,safe,note\n", "line 2: more fields than the header"),
+        ("id,prompt,response,label,label\n1,Q,A,safe,unsafe\n", "the column label stands there tw"),
         (
             "id,prompt,response,label,judge:x\n1,Q,A,safe,dunno\n",
             "line 2, field judge:x: the label 'dunno' is not known",
@@ -103,6 +107,11 @@ def test_a_bad_row_is_told_with_file_line_and_field(tmp_path: Path, text: str, s
     assert "\n" not in str(told.value)
 
 
+def test_empty_cells_beyond_the_header_and_an_unnamed_index_are_no_fields(tmp_path: Path) -> None:
+    text = ",id,prompt,response,label,,\n0,1,Q,A,safe,, \n1,2,Q,A,unsafe,,,,\n2,3,Q,A,safe\n"
+    assert [i.unsafe for i in load(_written(tmp_path, text)).items] == [False, True, False]
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
@@ -110,6 +119,10 @@ def test_a_bad_row_is_told_with_file_line_and_field(tmp_path: Path, text: str, s
         ('{"id": 1', "line 1: not a JSON object"),
         ('{"id": {}, "prompt": "Q", "response": "A", "label": "safe"}', "line 1, field id"),
         ('{"id": 1, "prompt": "Q", "response": null, "label": "safe"}', "line 1, field response"),
+        (
+            '{"id": 1, "prompt": "Q", "response": "A", "label": "safe", "label": "unsafe"}',
+            "line 1: the object gives 'label' two values",
+        ),
     ],
 )
 def test_a_bad_line_is_told_too(tmp_path: Path, line: str, says: str) -> None:

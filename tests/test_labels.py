@@ -295,6 +295,8 @@ def test_a_spreadsheet_may_bring_its_own_separator_order_and_columns(
         ("", "is empty"),
         ("name,word\na,b\n", "no columns id and label"),
         ("id,label\n{0},\n", "has no label"),
+        ("id,label\n{0},safe,unsafe\n", "line 2: more cells than the first line names"),
+        ("id,label,Label\n{0},safe,unsafe\n", "the column label stands in its first line twice"),
         ("id,label\n{0},maybe\n", "line 2: 'maybe' is no label of"),
         ("id,label\n{0},refused\n", "it takes safe, unsafe, unsure"),
         ("id,label\n{0},safe\n{0},safe\n", "stands on line 2 already"),

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -133,10 +133,29 @@ def _table(file: Path) -> list[tuple[int, dict[str, str | None]]]:
             names = [name.strip().lower() for name in reader.fieldnames or ()]
             if {"id", "label"} <= set(names):
                 reader.fieldnames = names
-                return [(reader.line_num, row) for row in reader]
+                return list(_cells(reader, names, file))
         except csv.Error as error:
             raise DataError(f"{file}, line {reader.line_num}: no CSV ({error})") from error
     raise DataError(f"{file} has no columns id and label in its first line")
+
+
+def _cells(
+    reader: "csv.DictReader[str]", names: Sequence[str], file: Path
+) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """The rows by column.
+
+    Raises:
+        DataError: a column that counts stands there twice, or a row has more cells than columns.
+    """
+    if twice := next((name for name in ("id", "label", "who") if names.count(name) > 1), None):
+        raise DataError(f"{file}: the column {twice} stands in its first line twice")
+    for row in reader:
+        if any(more.strip() for more in row.pop(None, ())):
+            raise DataError(
+                f"{file}, line {reader.line_num}: more cells than the first line names; put one "
+                'that has commas between quotation marks ("...")'
+            )
+        yield reader.line_num, row
 
 
 def _checked(

@@ -61,20 +61,20 @@ def whole(reply: str) -> dict[str, Any] | None:
     try:
         found = msgspec.json.decode(text, type=dict[str, Any])
         if len(found) < text.count(":"):  # the usual case has one for each key
-            return json.loads(text, object_pairs_hook=_once)
+            return json.loads(text, object_pairs_hook=once)
         return found
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except (msgspec.MsgspecError, KeyError, ValueError, RecursionError):
         return None
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of its pairs.
 
     Raises:
-        ValueError: a key has two values.
+        KeyError: a key has two values.
     """
     found: dict[str, Any] = {}
     for key, value in pairs:
         if found.setdefault(key, value) != value:
-            raise ValueError(key)
+            raise KeyError(key)
     return found

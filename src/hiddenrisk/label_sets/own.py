@@ -19,6 +19,7 @@ A partial refusal is a refusal.
 import csv
 import hashlib
 import io
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from hiddenrisk.errors import DataError, UsageError
+from hiddenrisk.judges.objects import once
 from hiddenrisk.label_sets.base import (
     CATEGORY,
     JUDGE_QUESTION,
@@ -179,19 +181,33 @@ def _csv(text: str, path: Path, required: tuple[str, ...]) -> Iterator[Row]:
     csv.field_size_limit(_MAX_CHARS)
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
-        header = list(reader.fieldnames or ())
-        for column in required:
-            if column not in header:
-                raise DataError(
-                    f"{path}: the column {column} is missing; it has {', '.join(header)[:200]}"
-                )
+        reader.fieldnames = _named(list(reader.fieldnames or ()), path, required)
         begins = reader.line_num + 1
         for row in reader:
-            fields = {k: v or "" for k, v in row.items() if k}
-            yield Row(f"{path}, line {begins}", fields)
+            where = f"{path}, line {begins}"
+            if any(more.strip() for more in row.pop(None, ())):
+                raise DataError(
+                    f"{where}: more fields than the header names; put a field that has commas "
+                    'between quotation marks ("...")'
+                )
+            yield Row(where, {k: v or "" for k, v in row.items() if k})
             begins = reader.line_num + 1
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: not valid CSV ({error})") from error
+
+
+def _named(header: list[str], path: Path, required: tuple[str, ...]) -> list[str]:
+    """The columns that a header names; what stands behind them in a row belongs to none."""
+    for column in required:
+        if column not in header:
+            raise DataError(
+                f"{path}: the column {column} is missing; it has {', '.join(header)[:200]}"
+            )
+    if twice := next((name for name in header if name and header.count(name) > 1), None):
+        raise DataError(f"{path}, line 1: the column {twice[:60]} stands there twice")
+    while not header[-1].strip():
+        header.pop()
+    return header
 
 
 def _jsonl(text: str, path: Path) -> Iterator[Row]:
@@ -201,7 +217,12 @@ def _jsonl(text: str, path: Path) -> Iterator[Row]:
         where = f"{path}, line {number}"
         try:
             found = msgspec.json.decode(line, type=dict[str, Any])
-        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            json.loads(line, object_pairs_hook=once)
+        except KeyError as error:
+            raise DataError(
+                f"{where}: the object gives '{error.args[0][:60]}' two values; leave one out"
+            ) from error
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{where}: not a JSON object ({error})") from error
         yield Row(where, {k: _text(v) for k, v in found.items()})
 
