@@ -150,7 +150,42 @@ def test_a_run_of_older_rubrics_says_what_to_do(
         (out / "run.json").write_text(json.dumps(stored))
         said = wrong(hiddenrisk(*args))
         assert "small was judged by safety 0, xstest 0" in said
-        assert "hiddenrisk judge RUN --judge NEW=SPEC" in said
+        assert f"hiddenrisk judge {out} --judge NEW=SPEC" in said
         done = hiddenrisk("judge", out, "--judge", named("new", server, "a"), "--yes")
         assert done.code == 0, done
         assert answer(out)["safety_rate"]["n"] == 3
+
+
+def test_a_run_of_older_rules_says_what_to_do(
+    hiddenrisk: CommandLine, tmp_path: Path, bench: Path
+) -> None:
+    out = tmp_path / "out"
+    with serving(a=always(verdict(1))) as server:
+        args = assess(server, out, bench, "--judge", "builtin")
+        assert hiddenrisk(*args).code == 0
+        stored = json.loads((out / "run.json").read_text())
+        stored["identity"]["judges"]["builtin"]["builtin"] = "0"
+        (out / "run.json").write_text(json.dumps(stored))
+        more = ("--judge", server.spec("a"))
+        assert "its judges are builtin, now a, builtin" in wrong(hiddenrisk(*args, *more))
+        said = wrong(hiddenrisk(*args))
+        assert "judged by refusal rules 0, and these are" in said
+        assert f"run: hiddenrisk judge {out})" in said
+        assert hiddenrisk("judge", out).code == 0
+        assert answer(out)["safety_rate"]["n"] == 3
+
+
+def test_a_calibration_of_older_rules_is_sent_to_another_folder(
+    hiddenrisk: CommandLine, tmp_path: Path
+) -> None:
+    out, labels = tmp_path / "out", tmp_path / "mine.csv"
+    labels.write_text("id,prompt,response,label\n1,Q,No.,refused\n")
+    args = ("calibrate", "--on", labels, "--out", out)
+    assert hiddenrisk(*args).code == 0
+    stored = json.loads((out / "run.json").read_text())
+    stored["identity"]["judges"]["builtin"]["builtin"] = "0"
+    (out / "run.json").write_text(json.dumps(stored))
+    said = wrong(hiddenrisk(*args))
+    assert "judged by refusal rules 0" in said
+    assert "Choose another --out" in said
+    assert "hiddenrisk judge" not in said

@@ -20,6 +20,7 @@ from hiddenrisk.insights import BUILTIN
 from hiddenrisk.judges import refusal
 from hiddenrisk.judging import stored_judge
 from hiddenrisk.opening import Opened
+from hiddenrisk.recorded import LABEL
 from hiddenrisk.store import FAILURES, NOTICED, PROFILES, RESPONSES, TURNS, VERDICTS, cannot_write
 
 RUN, BENCHMARKS = "run.json", "benchmarks"
@@ -232,12 +233,13 @@ def _same_plan(path: Path, manifest: dict[str, Any]) -> None:
     differing = [k for k in names if identity.get(k) != wanted.get(k)]
     if differing:
         raise StoreError(
-            f"{path.parent} belongs to another plan: {_difference(differing[0], identity, wanted)}. "
+            f"{path.parent} belongs to another plan: "
+            f"{_difference(differing[0], identity, wanted, path.parent)}. "
             "Choose another --out; a run is resumed with the same plan only"
         )
 
 
-def _difference(key: str, there: dict[str, Any], wanted: dict[str, Any]) -> str:
+def _difference(key: str, there: dict[str, Any], wanted: dict[str, Any], folder: Path) -> str:
     old, new = there.get(key), wanted.get(key)
     if key == "cascade":
         return (
@@ -245,8 +247,12 @@ def _difference(key: str, there: dict[str, Any], wanted: dict[str, Any]) -> str:
         )
     if isinstance(old, dict) and isinstance(new, dict):
         sides = (cast("dict[str, Any]", old), cast("dict[str, Any]", new))
-        if key == "benchmarks" and (moved := _other_rubrics(*sides)):
-            return moved
+        moved = {"benchmarks": _other_rubrics, "judges": _other_rules}.get(key)
+        if moved and (told := moved(*sides)):
+            said, judge = told
+            # Recorded texts are labelled ones, and no run that other judges can go on with.
+            again = f" (to judge what is there so, run: hiddenrisk judge {folder}{judge})"
+            return said if LABEL in wanted["models"] else said + again
         names = [", ".join(sorted(side)) for side in sides]
         if names[0] != names[1]:
             return f"its {key} are {names[0]}, now {names[1]}"
@@ -254,18 +260,26 @@ def _difference(key: str, there: dict[str, Any], wanted: dict[str, Any]) -> str:
     return f"its {key} is {_told(cast('object', old))}, now {_told(cast('object', new))}"
 
 
-def _other_rubrics(old: dict[str, Any], new: dict[str, Any]) -> str | None:
-    """In words, where nothing but how judges read has become another one."""
+def _other_rules(old: dict[str, Any], new: dict[str, Any]) -> tuple[str, str] | None:
+    """In words, where only the version of the built-in rules differs; and who is to judge then."""
+    was, now = old.get(BUILTIN), new.get(BUILTIN)
+    if not was or not now or was == now or old | {BUILTIN: now} != new:
+        return None
+    return f"it was judged by refusal rules {was[BUILTIN]}, and these are {now[BUILTIN]}", ""
+
+
+def _other_rubrics(old: dict[str, Any], new: dict[str, Any]) -> tuple[str, str] | None:
+    """The same, where nothing but how models judge has become another one."""
     if old.keys() != new.keys():
         return None
     for name in new:
         was, now = old[name], new[name]
         if was != now and was | {"rubrics": now.get("rubrics")} == now:
-            return (
+            said = (
                 f"{name} was judged by {', '.join(was.get('rubrics', []))}, and this version judges "
-                f"by {', '.join(now['rubrics'])} (to judge what is there by it, run: "
-                "hiddenrisk judge RUN --judge NEW=SPEC)"
+                f"by {', '.join(now['rubrics'])}"
             )
+            return said, " --judge NEW=SPEC, where NEW is a label that is not there yet"
     return None
 
 
