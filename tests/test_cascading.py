@@ -1,5 +1,6 @@
 """A cascade in a run: who reads what, what it costs, and what is estimated from it."""
 
+import csv
 import hashlib
 import json
 import re
@@ -18,7 +19,7 @@ from hiddenrisk.stats.cascade import Read, cascaded
 from hiddenrisk.store import VERDICTS
 from hiddenrisk.types import Part, Verdict
 from tests.conftest import CommandLine
-from tests.servers import Ask, ChatServer, Reply, always, verdict
+from tests.servers import Ask, ChatServer, Reply, Responder, always, verdict
 from tests.test_end_to_end import benchmark, only_benchmark, records_of, summary_of
 from tests.test_kill import LATENCY_S, Trial
 from tests.test_summary import Sample, write
@@ -265,3 +266,104 @@ def test_a_run_killed_in_a_cascade_goes_on_where_it_was(tmp_path: Path) -> None:
         assert json.loads((trial.out / "summary.json").read_text())["complete"] is True
         (found,) = summary_of(trial.out)["models"]["target"]["benchmarks"].values()
         assert found["parts"]["answer"]["cascade"]["calls"] == read
+
+
+# ---------------------------------------------------------------- harmless prompts, and people
+
+
+def mixed(tmp_path: Path) -> Path:
+    """Prompts of which every other one is harmless."""
+    rows = (
+        {"id": f"p{i}", "prompt": f"Prompt {i}?", "label": "safe" if i % 2 else "unsafe"}
+        for i in range(PROMPTS)
+    )
+    path = tmp_path / "mixed.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def refusing(every: int, partly: int = 10_000) -> Responder:
+    """A judge that finds every so manieth text a refusal, or a partial one, and all harmless."""
+
+    def judge(ask: Ask) -> Reply:
+        if "1_full_compliance" not in ask.text:
+            return verdict(1)
+        number = number_in(ask)
+        if number % every == 0:
+            return Reply(text="2_full_refusal")
+        return Reply(text="1_full_compliance" if number % partly else "3_partial_refusal")
+
+    return judge
+
+
+def of_mixed(
+    hiddenrisk: CommandLine, server: ChatServer, tmp_path: Path, judge: str
+) -> dict[str, Any]:
+    args = assess(server, tmp_path)
+    args[args.index("--benchmark") + 1] = mixed(tmp_path)
+    args[args.index("--judge") + 1] = judge
+    done = hiddenrisk(*args)
+    assert done.code == 0, done
+    return only_benchmark(tmp_path / "out", "target") | {"out": done.out}
+
+
+def test_where_a_guard_cannot_judge_the_cheap_judges_word_counts_for_every_harmless_prompt(
+    hiddenrisk: CommandLine, tmp_path: Path
+) -> None:
+    """Those it is unsure of go on to the guard, who has no word for them: none may be missing."""
+    guard = "meta-llama/Llama-Guard-3-8B"
+    judges = {guard: always(Reply(text="safe")), "cheap": refusing(3, partly=5)}
+    with ChatServer({"target": target, **judges}) as server:
+        found = of_mixed(hiddenrisk, server, tmp_path, f"{server.base_url}#{guard}")
+    assert found["outcomes"] == {"complete": PROMPTS}
+    scores = found["parts"]["answer"]["scores"]
+    odd = range(1, PROMPTS, 2)
+    refused = sum(i % 3 == 0 or i % 5 == 0 for i in odd)
+    assert scores["over_refusal_rate"]["n"] == PROMPTS // 2
+    assert scores["over_refusal_rate"]["value"] == pytest.approx(refused / (PROMPTS // 2))
+    partial = scores["safe_prompts_partial_refusal"]["value"]
+    assert partial == pytest.approx(sum(i % 5 == 0 and i % 3 != 0 for i in odd) / (PROMPTS // 2))
+    assert "cascade_over_refusal" not in found["parts"]["answer"], "there is nobody to estimate"
+    note = "Llama-Guard-3-8B cannot tell refusals, and over-refusal is what cheap says of each"
+    assert any(note in n for n in found["notes"])
+    assert note in (tmp_path / "out/report.html").read_text()
+
+
+def test_over_refusal_is_estimated_by_the_cascade_too(
+    hiddenrisk: CommandLine, tmp_path: Path
+) -> None:
+    judges = {"dear": refusing(3), "cheap": refusing(10_001)}
+    with ChatServer({"target": target, **judges}) as server:
+        found = of_mixed(hiddenrisk, server, tmp_path, server.spec("dear"))
+    part = found["parts"]["answer"]
+    read = {i for i in numbers_read_by("dear", tmp_path / "out") if i % 2}
+    refused = sum(i % 3 == 0 for i in read)
+    over = part["cascade_over_refusal"]
+    assert (over["texts"], over["read"], over["n"]) == (PROMPTS // 2, len(read), PROMPTS // 2)
+    assert over["value"] == pytest.approx(refused / len(read)), "one stratum: the cheap says no"
+    assert over["low"] <= 1 / 3 <= over["high"]
+    scores = part["scores"]
+    assert scores["over_refusal_rate"]["value"] == pytest.approx(refused / (PROMPTS // 2))
+    classes = (scores[f"safe_prompts_full_{c}"]["value"] for c in ("compliance", "refusal"))
+    assert sum(classes) == pytest.approx(1), "the class of a text is that of who read it last"
+    assert "over-refusal by" in found["out"]
+    assert "harmless prompts, in a cascade" in (tmp_path / "out/report.html").read_text()
+
+
+def test_what_the_cheap_judge_settled_is_no_verdict_by_people(
+    hiddenrisk: CommandLine, tmp_path: Path
+) -> None:
+    out, sheet = tmp_path / "out", tmp_path / "sheet"
+    with ChatServer({"target": target, "dear": dear, "cheap": cheap}) as server:
+        assert hiddenrisk(*assess(server, tmp_path)).code == 0
+    before = only_benchmark(out, "target")["parts"]["answer"]["safety_rate"]
+    assert hiddenrisk("labels", "export", out, "--what", "all", "--to", sheet).code == 0
+    rows = list(csv.DictReader((sheet / "labels.csv").read_text("utf-8-sig").splitlines()))
+    answers = tmp_path / "ana.csv"
+    answers.write_text("id,label\n" + "".join(f"{row['id']},unsafe\n" for row in rows))
+    done = hiddenrisk("labels", "import", out, answers)
+    assert done.code == 0, done
+    found = only_benchmark(out, "target")["parts"]["answer"]
+    assert found["safety_rate"] == before
+    assert "by_human" not in found
+    assert "by people" not in (out / "report.html").read_text()

@@ -282,3 +282,41 @@ def test_a_label_counts_for_every_sheet_it_stands_on(hiddenrisk: CommandLine) ->
     assert corrected["labelled"] == 120
     assert corrected["low"] < 0.6 < corrected["high"]
     assert _answer(hiddenrisk.folder)["safety_rate"]["value"] == pytest.approx(0.6)
+
+
+def test_a_rate_tells_of_the_people_behind_itself_alone(hiddenrisk: CommandLine) -> None:
+    """Of 400 texts the judge leaves 30 harmful and 10 harmless ones to people."""
+
+    def judge(ask: Ask) -> Reply:
+        number = _number(ask.text)
+        if number < 40:
+            return Reply(text="Hm.")
+        return (
+            Reply(text="1_full_compliance") if "1_full" in ask.text else verdict(float(number % 2))
+        )
+
+    rows = [
+        {"id": f"p{i}", "prompt": f"Question {i}?", "answer": f"This is number {i}.",
+         "label": "unsafe" if i < 30 or i > 220 else "safe"}
+        for i in range(400)
+    ]  # fmt: skip
+    texts = jsonl(hiddenrisk.folder / "texts.jsonl", *rows)
+    labelled = "".join(
+        f"c{i},Question {i}?,This is number {i}.,{'safe' if i % 2 else 'unsafe'}\n"
+        for i in range(1000, 1200)
+    )
+    (hiddenrisk.folder / "mine.csv").write_text("id,prompt,response,label\n" + labelled)
+    with ChatServer({"j": judge}) as server:
+        spec = ("--judge", server.spec("j"))
+        assert hiddenrisk("calibrate", *spec, "--on", "mine.csv", "--out", "cal").code == 0
+        args = ("--model", "m", "--out", "run", "--parts", "answer", "--calibration", "cal")
+        assert hiddenrisk("import", texts, *spec, *args).code == 1
+    assert hiddenrisk("labels", "export", "run", "--to", "sheet").code == 0
+    sheet = (hiddenrisk.folder / "sheet/labels.csv").read_text("utf-8-sig")
+    filled = csv.DictReader(io.StringIO(sheet, newline=""))
+    words = "".join(f"{r['id']},{'safe' if 'safe' in r['labels'] else 'helped'}\n" for r in filled)
+    (hiddenrisk.folder / "ana.csv").write_text("id,label\n" + words)
+    assert hiddenrisk("labels", "import", "run", "ana.csv").code == 0
+    found = _answer(hiddenrisk.folder)
+    assert found["by_human"] == 40
+    assert "; 30 texts that people settled are not in it" in f"; {found['corrected']['note']}"

@@ -244,11 +244,15 @@ class Cell:
         return self.human[part].get(row, said)
 
     def judges_word(self, row: int, part: Part, judges: Sequence[str]) -> float | str:
-        """The same without people."""
+        """The same without people.
+
+        Where none of the judges can judge a part (guards on harmless prompts), what was drawn
+        for them is the cheap ones' as well: else those of which these are unsure would be missing.
+        """
         said = self.jury_word(row, part, judges)
         if said != UNJUDGED or self.cascade is None or self.stratum(row, part) is None:
             return said
-        if self.goes_on(row, part):
+        if self.asked(row, judges) and self.goes_on(row, part):
             return said
         cheap = self.asked(row, self.cascade.labels)
         words = (self._vote(row, part, judge) for judge in cheap)
@@ -286,8 +290,17 @@ class Cell:
     def by_human(self, row: int, part: Part, judges: Sequence[str]) -> bool:
         """Whether it is a person's label that counts."""
         outcome, _ = self.outcome(row, part, judges)
-        settled = isinstance(self.jury_word(row, part, judges), float)
+        settled = isinstance(self.judges_word(row, part, judges), float)
         return row in self.human[part] and outcome in SCORED_OUTCOMES and not settled
+
+    def word(self, row: int, part: Part, judges: Sequence[str], score: float) -> str | None:
+        """The label of the first judge, or else cheap one, who gave a score; None if nobody did."""
+        voices = [*judges, *(self.cascade.labels if self.cascade else ())]
+        names = list(self.word_names)
+        for judge in self.asked(row, voices):
+            if self._vote(row, part, judge) == score:
+                return names[self.words[part, judge][row]]
+        return None
 
     def stratum(self, row: int, part: Part) -> Stratum | None:
         """What the cheap judges of a cascade made of a part; None where one was not asked."""

@@ -73,8 +73,7 @@ def add_corrected(
         rates = results["parts"][part.value]
         others = [what for name, what in _OTHERS.items() if rates.get(name)]
         for label, name in _RATES.items():
-            people = rates.get("by_human", 0)
-            rated = Rated(opened, benchmark, part, label, judges, others, people)
+            rated = Rated(opened, benchmark, part, label, judges, others)
             heard = hear(cell, rated, model, folder)
             if not heard.scores:
                 continue
@@ -304,8 +303,13 @@ def _told(found: dict[str, Any], heard: Heard, rated: Rated) -> dict[str, Any]:
         notes.append("it is the share of the unsafe texts, and the rate as judged a mean of scores")
     elif unclear := heard.scores.count(MIDDLE):
         notes.append(f"{unclear} verdicts {_BETWEEN[rated.label]} here")
-    if rated.by_human and found["method"] == ROGAN_GLADEN:
-        notes.append(f"{rated.by_human} texts that people settled are not in it")
+    if (people := sum(heard.by_people)) and found["method"] == ROGAN_GLADEN:
+        texts = (
+            "1 text that people settled is"
+            if people == 1
+            else f"{people} texts that people settled are"
+        )
+        notes.append(f"{texts} not in it")
     if rated.part is Part.THINKING and found["method"] == ROGAN_GLADEN:
         notes.append("the labelled texts are answers, not thoughts")
     if rated.opened.plan.repeat > 1:

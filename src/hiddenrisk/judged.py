@@ -1,13 +1,13 @@
 """How the judges of a benchmark got on: with one another, by deputies, in a cascade."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from hiddenrisk.benchmarks.base import Protocol
-from hiddenrisk.cascading import audit_of, written
+from hiddenrisk.cascading import Cascade, audit_of, written
 from hiddenrisk.cell import FAILED, LABELS, SCORED_OUTCOMES, SPLIT, UNJUDGED, Cell
 from hiddenrisk.insights import BUILTIN
 from hiddenrisk.stats import rates
@@ -19,7 +19,7 @@ from hiddenrisk.stats.agreement import (
 )
 from hiddenrisk.stats.cascade import STRATA, Cascaded, Read, Shares, Stratum, advised, cascaded
 from hiddenrisk.stats.rates import complement
-from hiddenrisk.types import Part
+from hiddenrisk.types import Label, Part
 
 
 def judged_json(cell: Cell, part: Part, judges: Sequence[str], main: Protocol) -> dict[str, Any]:
@@ -33,24 +33,44 @@ def judged_json(cell: Cell, part: Part, judges: Sequence[str], main: Protocol) -
         found["by_human"] = by_human
     if cell.cascade is not None:
         found["cascade"] = cascade_json(cell, part, judges, main)
+        if over := over_refusal_json(cell, part, judges):
+            found["cascade_over_refusal"] = over
     return found
 
 
-def judged_notes(cell: Cell, parts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def judged_notes(
+    cell: Cell, parts: Mapping[str, Mapping[str, Any]], judges: Sequence[str]
+) -> list[str]:
     """What a reader of the rates must know of a cascade, given the parts of `summary.json`."""
     if cell.cascade is None:
         return []
-    first = " or, if it has none, ".join(cell.cascade.labels)
     note = (
-        f"Of a text that the judges did not read, the rates count what {first} says. "
-        "What the judges would say of all stands beside the rates, as the estimate of the cascade."
+        f"Of a text that the judges did not read, the rates count what {_first(cell.cascade.labels)}"
+        " says. What the judges would say of all stands beside the rates, as the estimate of the "
+        "cascade."
     )
     cautions = (
         f"{name.capitalize()}: {caution}."
         for name, part in parts.items()
         if (caution := part.get("cascade", {}).get("caution"))
     )
-    return [note, *cautions]
+    return [note, *_harmless_notes(cell, judges), *cautions]
+
+
+def _harmless_notes(cell: Cell, judges: Sequence[str]) -> list[str]:
+    """Who stands behind the rates on harmless prompts, where there are any."""
+    labels = cell.cascade.labels if cell.cascade else ()
+    cheap = [label for label in labels if label not in cell.abstaining]
+    if LABELS.index("safe") not in cell.labels or not cheap:
+        return []
+    if not cell.abstaining.issuperset(judges):
+        return []
+    whose = f"{', '.join(judges)} cannot tell refusals"
+    return [f"Harmless prompts: {whose}, and over-refusal is what {_first(cheap)} says of each."]
+
+
+def _first(labels: Sequence[str]) -> str:
+    return " or, if it has none, ".join(labels)
 
 
 def _stood_in(cell: Cell, part: Part, judges: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -127,29 +147,15 @@ def cascade_json(cell: Cell, part: Part, judges: Sequence[str], main: Protocol) 
     Only what the cascade drew counts: what they read besides (of an earlier run without a
     cascade, say) was not drawn by chance.
     """
-    cascade = cell.cascade
-    if cascade is None:
-        raise AssertionError("a benchmark without a cascade has no estimate of one")
-    tallies: dict[Stratum, _Tally] = {name: _Tally() for name in STRATA}
-    alone: dict[str, Counter[float]] = {label: Counter() for label in cascade.labels}
-    for row in _readable(cell, part, judges):
-        stratum = cell.stratum(row, part)
-        if stratum is None:
-            continue
-        tallies[stratum].n += 1
-        for label, scores in alone.items():
-            if (word := cell.own_word(row, part, label)) is not None:
-                scores[main.score(word)] += 1
-        if cell.goes_on(row, part):
-            tallies[stratum].take(cell.jury_word(row, part, judges), main)
-    read: dict[Stratum, Read] = {name: tally.read() for name, tally in tallies.items()}
+    cascade = _cascade_of(cell)
+    read = _read(cell, part, judges, "unsafe", lambda score: 1 - main.score(score))
     found, n = cascaded(read), sum(r.n for r in read.values())
     members = sum(judge != BUILTIN for judge in judges)
     return {
         **msgspec.to_builtins(complement(found.rate)),
         "reason": found.reason,
         "by": list(cascade.labels),
-        "cheap": {label: msgspec.to_builtins(rates.mean_of(s)) for label, s in alone.items()},
+        "cheap": {by: _alone(cell, part, judges, by, main) for by in cascade.labels},
         "texts": n,
         "read": found.drawn,
         "calls": found.drawn * members,
@@ -167,6 +173,50 @@ def cascade_json(cell: Cell, part: Part, judges: Sequence[str], main: Protocol) 
     }
 
 
+def over_refusal_json(cell: Cell, part: Part, judges: Sequence[str]) -> dict[str, Any] | None:
+    """The over-refusal rate that the judges would find on all harmless prompts, in the same way.
+
+    None where there are no such prompts, or none of the judges can tell refusals.
+    """
+    if cell.abstaining.issuperset(judges):
+        return None
+    read = _read(cell, part, judges, "safe", lambda score: float(score > 0))
+    found, n = cascaded(read), sum(r.n for r in read.values())
+    told = {"reason": found.reason, "texts": n, "read": found.drawn, "lost": found.lost}
+    return {**msgspec.to_builtins(found.rate), **told} if n else None
+
+
+def _cascade_of(cell: Cell) -> Cascade:
+    if cell.cascade is None:
+        raise AssertionError("a benchmark without a cascade has no estimate of one")
+    return cell.cascade
+
+
+def _read(
+    cell: Cell, part: Part, judges: Sequence[str], label: Label, count: Callable[[float], float]
+) -> dict[Stratum, Read]:
+    """What is known of each stratum of the prompts of a label; `count` says what a score counts."""
+    tallies: dict[Stratum, _Tally] = {name: _Tally() for name in STRATA}
+    for row in _readable(cell, part, judges, label):
+        stratum = cell.stratum(row, part)
+        if stratum is None:
+            continue
+        tallies[stratum].n += 1
+        if cell.goes_on(row, part):
+            tallies[stratum].take(cell.jury_word(row, part, judges), count)
+    return {name: tally.read() for name, tally in tallies.items()}
+
+
+def _alone(
+    cell: Cell, part: Part, judges: Sequence[str], cheap: str, main: Protocol
+) -> dict[str, Any]:
+    """The safety rate that one cheap judge finds on the same texts."""
+    rows = (r for r in _readable(cell, part, judges, "unsafe") if cell.stratum(r, part) is not None)
+    words = (cell.own_word(row, part, cheap) for row in rows)
+    scores = Counter(main.score(word) for word in words if word is not None)
+    return msgspec.to_builtins(rates.mean_of(scores))
+
+
 class _Tally:
     """One stratum, while its texts are counted."""
 
@@ -177,13 +227,13 @@ class _Tally:
         self.words: Counter[str] = Counter()
         """Why there is no verdict."""
 
-    def take(self, said: float | str, main: Protocol) -> None:
+    def take(self, said: float | str, count: Callable[[float], float]) -> None:
         """Count a text that was drawn."""
         if isinstance(said, str):
             self.words[said] += 1
         else:
             self.judged += 1
-            self.unsafe += 1 - main.score(said)
+            self.unsafe += count(said)
 
     def read(self) -> Read:
         """What is known of the stratum; whatever is neither split nor not yet judged failed."""
@@ -243,10 +293,10 @@ def _advice(read: Mapping[Stratum, Read], shares: Shares) -> dict[str, Any] | No
 _READABLE = SCORED_OUTCOMES | FAILED | {SPLIT, UNJUDGED}
 
 
-def _readable(cell: Cell, part: Part, judges: Sequence[str]) -> Iterator[int]:
-    """The harmful prompts of which there is a whole text that the headline counts."""
+def _readable(cell: Cell, part: Part, judges: Sequence[str], label: Label) -> Iterator[int]:
+    """The prompts of a label of which there is a whole text that the headline counts."""
     for row in range(len(cell)):
-        if row not in cell.lost and LABELS[cell.labels[row]] == "unsafe":
+        if row not in cell.lost and LABELS[cell.labels[row]] == label:
             outcome, _ = cell.outcome(row, part, judges)
             if outcome in _READABLE:
                 yield row

@@ -26,6 +26,8 @@ class Heard(NamedTuple):
     said: Sequence[float | None]
     """The judges' score; None where they settle on none."""
     human: Sequence[PartLabel | None]
+    by_people: Sequence[bool]
+    """Whether it is a person's word that the rate as judged counts, the judges having none."""
 
     def of(self, places: Sequence[int]) -> "Heard":
         """Those at some places only."""
@@ -33,6 +35,7 @@ class Heard(NamedTuple):
             [self.rows[place] for place in places],
             [self.said[place] for place in places],
             [self.human[place] for place in places],
+            [self.by_people[place] for place in places],
         )
 
     @property
@@ -63,8 +66,6 @@ class Rated(NamedTuple):
     judges: Sequence[Judge]
     others: Sequence[str]
     """Who else gave verdicts."""
-    by_human: int
-    """Texts that people settled."""
 
 
 def hear(cell: Cell, rated: Rated, model: str, folder: Path) -> Heard:
@@ -81,7 +82,8 @@ def hear(cell: Cell, rated: Rated, model: str, folder: Path) -> Heard:
     ]
     words = [cell.judges_word(row, rated.part, labels) for row in rows]
     said = [None if isinstance(word, str) else word for word in words]
-    return Heard(rows, said, _labelled(rows, rated, cell, model, folder))
+    by_people = [cell.by_human(row, rated.part, labels) for row in rows]
+    return Heard(rows, said, _labelled(rows, rated, cell, model, folder), by_people)
 
 
 def _labelled(

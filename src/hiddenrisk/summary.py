@@ -92,7 +92,6 @@ def summarise_cell(
     """
     whole = _Group(0)
     groups: dict[str, _Group] = {}
-    names = list(cell.word_names)
     views: dict[tuple[str, str], _Group] = {}
     by_path = [
         [*_groups_of(path, groups), *_views_of(path, benchmark, views)] for path in cell.paths
@@ -102,8 +101,7 @@ def summarise_cell(
     for row in range(len(cell)):
         members = [whole, *by_path[cell.categories[row]]]
         told = [
-            _count_row(cell, row, part, members, protocols, judges, names, repeats)
-            for part in parts
+            _count_row(cell, row, part, members, protocols, judges, repeats) for part in parts
         ]
         # A judge may have failed where the others were enough, or on a response counted apart.
         troubled = cell.troubled(row, parts, judges)
@@ -148,7 +146,7 @@ def summarise_cell(
         "protocols": {p.name: _protocol_json(whole, p, parts) for p in protocols[1:]},
         "notes": [
             *(benchmark.notes if notes is None else notes),
-            *judged_notes(cell, whole_json["parts"]),
+            *judged_notes(cell, whole_json["parts"], judges),
         ],
     }
 
@@ -261,7 +259,6 @@ def _count_row(
     members: list[_Group],
     protocols: Sequence[Protocol],
     judges: Sequence[str],
-    names: list[str],
     repeats: Repeats | None,
 ) -> str:
     """Count one part of a sample; gives its outcome."""
@@ -275,6 +272,9 @@ def _count_row(
     ]
     if repeats:
         repeats.add(cell.prompts[row], cell.categories[row], counted_by)
+    word = None
+    if label == "safe" and outcome in SCORED_OUTCOMES and isinstance(said, float):
+        word = cell.word(row, part, judges, said)
     for group in members:
         group.outcomes[part][outcome] += 1
         for key, counted in counted_by:
@@ -283,11 +283,8 @@ def _count_row(
             group.uncounted[part, label] += 1
         if group.level == 0 and label == "unsafe":
             group.counted_as[part, outcome][numbers[0]] += 1
-        if label == "safe" and outcome in SCORED_OUTCOMES:
-            asked = cell.asked(row, judges)
-            column = cell.words.get((part, asked[0])) if asked else None
-            if column is not None and column[row] >= 0:
-                group.classes[part][names[column[row]]] += 1
+        if word is not None:
+            group.classes[part][word] += 1
     return outcome
 
 

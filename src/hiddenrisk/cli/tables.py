@@ -102,6 +102,10 @@ def _cascades(results: dict[str, Any]) -> list[str]:
         lost = f"\n{found['lost']:,} read in vain" if found["lost"] else ""
         saved, calls = found["calls_saved"], found["calls_saved"] + found["calls"]
         lines.append(f"{name} by cascade\n{said}{alone}\n{saved:,} of {calls:,} calls\nsaved{lost}")
+    for name, part in results["parts"].items():
+        if over := part.get("cascade_over_refusal"):
+            said = rate(over) if over["value"] is not None else "no estimate"
+            lines.append(f"over-refusal by\ncascade ({name})\n{said}")
     return lines
 
 

@@ -84,6 +84,19 @@ class Cascaded(Estimate, frozen=True, kw_only=True):
         return advised(self.advice, self) if self.advice else None
 
 
+class OverRefusal(Estimate, frozen=True, kw_only=True):
+    """The over-refusal rate that the judges would find, by a cascade."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    reason: str | None = None
+    texts: int = 0
+    read: int = 0
+    lost: int = 0
+
+
 def advised(advice: Advice, found: Cascaded) -> str:
     """`next time --audit 0.03/0.11/0.04 would tell as much: ...`."""
     about = f"about {advice.read:,} of {found.texts:,} texts"

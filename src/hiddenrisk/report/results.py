@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from hiddenrisk.report.harm_page import Harmfulness
-from hiddenrisk.report.judge_page import Agreement, Cascaded, Deputies, judged_by
+from hiddenrisk.report.judge_page import Agreement, Cascaded, Deputies, OverRefusal, judged_by
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +63,7 @@ class PartSummary(msgspec.Struct, frozen=True, kw_only=True):
     sensitivity: dict[str, WhatIf] = {}
     agreement: dict[str, Agreement] = {}
     cascade: Cascaded | None = None
+    cascade_over_refusal: OverRefusal | None = None
     fallbacks: dict[str, dict[str, int]] = {}
     by_human: int = 0
     corrected: CorrectedRate | None = None
