@@ -64,10 +64,11 @@ def _answer(folder: Path) -> dict[str, Any]:
     return results(folder / "run", "m")["parts"]["answer"]
 
 
-def _judged(line: CommandLine, server: ChatServer, *more: str) -> None:
+def _judged(line: CommandLine, server: ChatServer, *more: str) -> str:
     args = ("--model", "m", "--out", "run", "--parts", "answer", "--max-failures", "1", *more)
     done = line("import", _texts(line.folder), "--judge", server.spec("j"), *args)
     assert done.code == 0, done
+    return done.out
 
 
 def test_labels_drawn_at_random_correct_for_what_no_judge_could_read(
@@ -260,10 +261,14 @@ def test_labels_about_refusing_do_not_correct_a_rate_about_harm(hiddenrisk: Comm
     rows = "".join(f"p{i},refused\n" for i in range(60))
     (hiddenrisk.folder / "human.csv").write_text("prompt,label\n" + rows)
     with ChatServer({"j": _lenient}) as server:
-        _judged(hiddenrisk, server, "--labels", "human.csv")
+        said = _judged(hiddenrisk, server, "--labels", "human.csv")
     corrected = _answer(hiddenrisk.folder)["corrected"]
     assert corrected["value"] is None
     assert "the human labels are about refusal" in corrected["note"]
+    evidence = summary(hiddenrisk.folder / "run")["evidence"]
+    assert (evidence["unmatched"], evidence["other_question"]) == (0, 60)
+    assert "60 of 60 human labels are about another question" in said
+    assert "of no text" not in said
 
 
 def test_a_label_counts_for_every_sheet_it_stands_on(hiddenrisk: CommandLine) -> None:

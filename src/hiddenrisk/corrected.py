@@ -6,9 +6,8 @@ where humans labelled some of the very responses. docs/corrected-rates.md has wh
 """
 
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -43,6 +42,15 @@ _BETWEEN: dict[Label, str] = {
 }
 
 
+class Known(NamedTuple):
+    """Which human labels are of texts of this run."""
+
+    matched: set[PartLabel]
+    """Of one that counts in a rate they are about."""
+    aside: set[PartLabel]
+    """Of one whose rate is about another question."""
+
+
 def add_corrected(
     results: dict[str, Any],
     cell: Cell,
@@ -50,7 +58,7 @@ def add_corrected(
     benchmark: Loaded,
     model: str,
     folder: Path,
-    matched: set[PartLabel],
+    known: Known,
 ) -> None:
     """Put the corrected rates of one model on one benchmark beside the raw ones.
 
@@ -64,7 +72,7 @@ def add_corrected(
         benchmark: the benchmark.
         model: the model's label.
         folder: the run directory.
-        matched: takes in the human labels that are of one of these texts.
+        known: takes in the human labels that are of one of these texts.
     """
     if not opened.evidence.asked:
         return
@@ -75,9 +83,10 @@ def add_corrected(
         for label, name in _RATES.items():
             rated = Rated(opened, benchmark, part, label, judges, others)
             heard = hear(cell, rated, model, folder)
+            known.matched.update(label for label in heard.human if label)
+            known.aside.update(heard.aside)
             if not heard.scores:
                 continue
-            matched.update(label for label in heard.human if label)
             told = _told(_corrected(heard, rated), heard, rated)
             if same := _labelled_elsewhere(told, heard, rated, cell, folder):
                 told["note"] += (
@@ -317,15 +326,18 @@ def _told(found: dict[str, Any], heard: Heard, rated: Rated) -> dict[str, Any]:
     return {**found, "note": "; ".join(notes)}
 
 
-def evidence_json(evidence: Evidence, matched: AbstractSet[PartLabel]) -> dict[str, Any] | None:
-    """What was known of the judges' errors, and how many labels were of no text that counts."""
+def evidence_json(evidence: Evidence, known: Known) -> dict[str, Any] | None:
+    """What was known of the judges' errors, and how many labels corrected nothing, and why."""
     if not evidence.asked:
         return None
+    rest = [label for label in evidence.labels if label not in known.matched]
+    aside = sum(label in known.aside for label in rest)
     return {
         "calibrations": [
             {"judge": c.judge, "set": c.set, "rubric": c.rubric, "n": c.counts.n}
             for c in evidence.calibrations
         ],
         "labels": len(evidence.labels),
-        "unmatched": sum(label not in matched for label in evidence.labels),
+        "unmatched": len(rest) - aside,
+        "other_question": aside,
     }

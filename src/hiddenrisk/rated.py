@@ -28,6 +28,8 @@ class Heard(NamedTuple):
     human: Sequence[PartLabel | None]
     by_people: Sequence[bool]
     """Whether it is a person's word that the rate as judged counts, the judges having none."""
+    aside: frozenset[PartLabel] = frozenset()
+    """Labels of these texts that answer another question than the rate."""
 
     def of(self, places: Sequence[int]) -> "Heard":
         """Those at some places only."""
@@ -83,24 +85,26 @@ def hear(cell: Cell, rated: Rated, model: str, folder: Path) -> Heard:
     words = [cell.judges_word(row, rated.part, labels) for row in rows]
     said = [None if isinstance(word, str) else word for word in words]
     by_people = [cell.by_human(row, rated.part, labels) for row in rows]
-    return Heard(rows, said, _labelled(rows, rated, cell, model, folder), by_people)
+    labelled = _labelled(rows, rated, cell, model, folder)
+    human = [next((x for x in reversed(said) if answers(x, rated)), None) for said in labelled]
+    aside = frozenset(x for said in labelled for x in said if not answers(x, rated))
+    return Heard(rows, said, human, by_people, aside)
 
 
 def _labelled(
     rows: Sequence[int], rated: Rated, cell: Cell, model: str, folder: Path
-) -> list[PartLabel | None]:
-    """What humans say of the texts."""
+) -> list[list[PartLabel]]:
+    """What humans say of each text, whatever they were asked."""
     wanted: dict[str, list[PartLabel]] = {}
     for label in rated.opened.evidence.labels:
-        if label.part is rated.part and answers(label, rated):
+        if label.part is rated.part:
             wanted.setdefault(label.response or label.prompt, []).append(label)
     if not wanted:
-        return [None] * len(rows)
-    found: list[PartLabel | None] = []
+        return [[] for _ in rows]
+    found: list[list[PartLabel]] = []
     for response in read_at(folder / RESPONSES, (cell.offsets[row] for row in rows), Place):
         here = (*wanted.get(response.prompt, ()), *wanted.get(response.key, ()))
-        said = [label for label in here if label.fits(response, model, rated.benchmark.name)]
-        found.append(said[-1] if said else None)
+        found.append([x for x in here if x.fits(response, model, rated.benchmark.name)])
     return found
 
 

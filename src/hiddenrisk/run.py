@@ -18,8 +18,8 @@ from hiddenrisk.assess import Judge, Run, Tally
 from hiddenrisk.benchmarks.base import Loaded, Protocol
 from hiddenrisk.cell import FAILED, Cell
 from hiddenrisk.contrast import contrast
-from hiddenrisk.corrected import add_corrected, evidence_json
-from hiddenrisk.evidence import PartLabel, settled
+from hiddenrisk.corrected import Known, add_corrected, evidence_json
+from hiddenrisk.evidence import settled
 from hiddenrisk.judging import odds_notes
 from hiddenrisk.manifest import (
     RUN,
@@ -179,7 +179,7 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
     models: dict[str, Any] = {}
     shown: dict[str, Example] = {}
     flips: list[dict[str, Any]] = []
-    matched: set[PartLabel] = set()
+    known = Known(set(), set())
     for (text, _), model in zip(asked_under(opened.plan), opened.models, strict=True):
         benchmarks: dict[str, Any] = {}
         for benchmark in opened.benchmarks:
@@ -205,7 +205,7 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
                 readings=opened.readings(benchmark, before),
             )
             results = benchmarks[benchmark.name]
-            add_corrected(results, cell, opened, benchmark, model.label, folder, matched)
+            add_corrected(results, cell, opened, benchmark, model.label, folder, known)
             if len(opened.parts_of(benchmark)) == len(Part):
                 flips += _flips(folder, cell, opened.protocols(benchmark)[0], labels)
             shown |= _examples(folder, cell, labels, opened.parts_of(benchmark), most)
@@ -228,7 +228,7 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
             **_others("cheap", opened.cheap),
         },
         "jury": opened.plan.jury,
-        "evidence": evidence_json(opened.evidence, matched),
+        "evidence": evidence_json(opened.evidence, known),
         "victim": _victim(opened),
         "models": models,
         "roles": _roles(opened),

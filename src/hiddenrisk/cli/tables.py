@@ -280,8 +280,13 @@ def corrections(summary: dict[str, Any]) -> list[str]:
     known: dict[str, Any] = summary.get("evidence") or {}
     if strangers := known.get("unmatched"):
         lines.append(
-            f"{strangers} of {known['labels']} human labels are of no text that counts here: of "
-            "another run, an unknown prompt, or one that was cut, blocked or not run"
+            f"{strangers} of {known['labels']} human labels {_are(strangers)} of no text that counts "
+            "here: of another run, an unknown prompt, or one that was cut, blocked or not run"
+        )
+    if aside := known.get("other_question"):
+        lines.append(
+            f"{aside} of {known['labels']} human labels {_are(aside)} about another question "
+            "(refused or complied, safe or unsafe) than the rates of their texts"
         )
     for label, model in summary["models"].items():
         for name, results in model["benchmarks"].items():
@@ -294,6 +299,10 @@ def corrections(summary: dict[str, Any]) -> list[str]:
                     said = "" if value == DASH else f" {value}"
                     lines.append(f"{about}, over-refusal{said}: {_how(found)}")
     return lines
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _how(found: dict[str, Any]) -> str:
