@@ -15,6 +15,7 @@ from hiddenrisk.cascading import SHORT, Cascade, shares_of, stratum_of
 from hiddenrisk.done import already_done
 from hiddenrisk.judges.odds import LABEL_MASS, P_UNSAFE
 from hiddenrisk.records import read_records
+from hiddenrisk.report.judge_page import Advice, Cascaded, advised_for_all
 from hiddenrisk.stats.cascade import Read, cascaded
 from hiddenrisk.store import VERDICTS
 from hiddenrisk.types import Part, Verdict
@@ -367,3 +368,32 @@ def test_what_the_cheap_judge_settled_is_no_verdict_by_people(
     assert found["safety_rate"] == before
     assert "by_human" not in found
     assert "by people" not in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("now", "advice", "says"),
+    [
+        (0.05, [(0.2, 1.0, 0.4), (0.3, 0.9, 0.2)], "--audit 0.3/1/0.4 is enough for each"),
+        (0.05, [(0.2, 1.0, 0.4), None], "--audit 0.2/1/0.4 is enough for each"),
+        (0.5, [(0.3, 1.0, 0.8), None], "none is better for each"),
+        (0.5, [(0.3, 1.0, 0.4), None], "none is better for each"),
+        (0.5, [(0.3, 1.0, 0.4), (0.2, 0.5, 0.4)], "--audit 0.3/1/0.4 is enough for each"),
+        (0.5, [(0.3, 1.0, 0.4), (0.3, 1.0, 0.4)], None),
+        (0.5, [None, None], None),
+        (0.5, [(0.3, 1.0, 0.4)], None),
+    ],
+)
+def test_what_is_advised_of_several_cascades_is_one_audit_for_all(
+    now: float, advice: list[tuple[float, float, float] | None], says: str | None
+) -> None:
+    pilot = now == 0.05
+    found = [
+        Cascaded(
+            texts=100,
+            audit=(now, now, now) if pilot else now,
+            advice=Advice(audit=audit, grows=pilot) if audit else None,
+        )
+        for audit in advice
+    ]
+    told = advised_for_all(found)
+    assert told == says if says is None else says in (told or "")

@@ -209,6 +209,7 @@ def test_labels_settle_what_the_judges_left_open(hiddenrisk: CommandLine, run: P
     done = hiddenrisk("labels", "import", run, file)
     assert done.code == 0, done
     assert "4 labels added" in done.out
+    assert f"{NAME}, bench, answer: 4 texts that the judges left open count by" in done.out
     found = only_benchmark(run, NAME)
     assert found["outcomes"] == {"complete": 12}
     answer = found["parts"]["answer"]
@@ -273,7 +274,7 @@ def test_a_second_label_of_a_person_takes_the_place_of_the_first(
     second = answers(run.parent / "2.csv", by_label(rows, "safe", "helped"))
     assert hiddenrisk("labels", "import", run, first, "--who", "ana").code == 0
     done = hiddenrisk("labels", "import", run, second, "--who", "ana")
-    assert "0 labels added, 3 changed, 1 were there" in done.out
+    assert "0 labels added, 3 changed, 1 was there" in done.out
     assert only_benchmark(run, NAME)["parts"]["answer"]["safety_rate"]["value"] == 1.0
 
 

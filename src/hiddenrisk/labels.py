@@ -5,7 +5,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hiddenrisk.asking import now
 from hiddenrisk.errors import DataError, StoreError, UsageError
@@ -236,11 +236,11 @@ def _known(labels: Mapping[str, str], people: Sequence[str]) -> tuple[str | None
     return tuple(label if label != "unsure" else None for label in known)
 
 
-def recount(folder: Path) -> str | None:
+def recount(folder: Path) -> dict[str, Any] | str:
     """Make summary and report anew, so that they know the labels; no call is made.
 
     Returns:
-        None, or why they are as they were, with what makes them anew.
+        The summary; or why it is as it was, with what makes it anew.
 
     Raises:
         StoreError: run.json cannot be read, or another process writes to the run.
@@ -252,5 +252,4 @@ def recount(folder: Path) -> str | None:
     except UsageError as error:
         return f"{error}. The labels are kept, and count once that is done"
     with Journal(folder):
-        report(opened, folder)
-    return None
+        return report(opened, folder)

@@ -98,8 +98,9 @@ def export(
 ) -> None:
     """Write a blind label sheet: no model, no judge, no verdict, in random order.
 
-    labels.html is for the browser and labels.csv for a spreadsheet; either can be imported.
-    The run notes what is on the sheet and how it was drawn.
+    labels.html is for the browser, which saves the labels as a CSV, and labels.csv for a
+    spreadsheet; either CSV can be imported. The run notes what is on the sheet and how it was
+    drawn.
     """
     from hiddenrisk.sheets import export as write  # noqa: PLC0415 - `--help` does not wait for it
     from hiddenrisk.types import Part  # noqa: PLC0415 - as above
@@ -135,26 +136,31 @@ Examples:
 def import_(run: Path, file: Path, who: str | None) -> None:
     """Take the labels of a sheet into the run, and count it again.
 
-    A text that the judges left open gets the label that most people gave it. A label of the
-    same person for the same text takes the place of the earlier one. Nothing is kept of a file
-    with a mistake in it.
+    A text that the judges left open gets the label that most people gave it. Labels of a random
+    sample also correct the rates, from 30 on. A label of the same person for the same text takes
+    the place of the earlier one. Nothing is kept of a file with a mistake in it.
 
     Exit codes: 0 done; 1 kept, but the run could not be counted again; 2 wrong use.
     """
-    from hiddenrisk.labels import agreement, recount, take_in  # noqa: PLC0415 - see `export`
+    from hiddenrisk.cli.common import plain  # noqa: PLC0415 - see `export`
+    from hiddenrisk.cli.tables import corrections, settled  # noqa: PLC0415 - as above
+    from hiddenrisk.labels import agreement, recount, take_in  # noqa: PLC0415 - as above
 
     done = take_in(run, file, who)
-    words = [f"{done.added} labels added"]
+    words = [f"{done.added} label{'' if done.added == 1 else 's'} added"]
     words += [f"{done.changed} changed"] if done.changed else []
-    words += [f"{done.same} were there"] if done.same else []
+    words += [f"{done.same} {'was' if done.same == 1 else 'were'} there"] if done.same else []
     rows = "row" if done.skipped == 1 else "rows"
     words += [f"{done.skipped} {rows} without a label"] if done.skipped else []
     click.echo(", ".join(words))
     if (agreed := agreement(run)) is not None:
         click.echo(_told(agreed))
-    if (trouble := recount(run)) is not None:
-        click.echo(f"hiddenrisk: the run was not counted again: {trouble}", err=True)
+    found = recount(run)
+    if isinstance(found, str):
+        click.echo(f"hiddenrisk: the run was not counted again: {found}", err=True)
         sys.exit(FAILED)
+    for line in [*settled(found), *corrections(found)]:
+        click.echo(plain(line))
     click.echo(f"Report: {run / 'report.html'}")
 
 

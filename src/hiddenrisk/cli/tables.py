@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 
 from hiddenrisk.cell import SCORED_OUTCOMES
-from hiddenrisk.report.judge_page import Cascaded, Deputies, judged_by
+from hiddenrisk.report.judge_page import Cascaded, Deputies, advised_for_all, judged_by
 from hiddenrisk.types import Finish
 
 DASH = "—"
@@ -114,15 +114,21 @@ def _bare(estimate: dict[str, Any]) -> str:
 
 
 def advice(summary: dict[str, Any]) -> list[str]:
-    """Which shares would be better for each cascade, a line each; nothing where none would."""
+    """Which shares would be better for each cascade, a line each; nothing where none would.
+
+    And which are enough for all, because a run has one --audit.
+    """
     lines: list[str] = []
+    every: list[Cascaded] = []
     for label, model in summary["models"].items():
         for name, results in model["benchmarks"].items():
             for part, rates in results["parts"].items():
-                found = msgspec.convert(rates.get("cascade", {}), Cascaded).advised
-                if found:
-                    lines.append(f"{label}, {name}, {part}: cascade: {found}")
-    return lines
+                found = msgspec.convert(rates.get("cascade", {}), Cascaded)
+                every.append(found)
+                if found.advised:
+                    lines.append(f"{label}, {name}, {part}: cascade: {found.advised}")
+    told = advised_for_all(every)
+    return [*lines, f"cascades: {told}"] if told else lines
 
 
 def _agreements(results: dict[str, Any]) -> list[str]:
@@ -272,6 +278,18 @@ def _corrected(found: dict[str, Any] | None) -> str:
     return (
         f"\ncorrected {found['value']:.1%}\n[{100 * found['low']:.0f}-{100 * found['high']:.0f}%]"
     )
+
+
+def settled(summary: dict[str, Any]) -> list[str]:
+    """How many texts that the judges left open count by people's labels, a line each."""
+    return [
+        f"{label}, {name}, {part}: {people:,} {'text' if people == 1 else 'texts'} that the judges "
+        f"left open {'counts' if people == 1 else 'count'} by people's labels"
+        for label, model in summary["models"].items()
+        for name, results in model["benchmarks"].items()
+        for part, rates in results["parts"].items()
+        if (people := rates.get("by_human", 0))
+    ]
 
 
 def corrections(summary: dict[str, Any]) -> list[str]:

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+from hiddenrisk.cascading import Audit, shares_of, written
+from hiddenrisk.plan import AUDIT
+from hiddenrisk.stats.cascade import STRATA, Shares
 from hiddenrisk.types import Estimate
 
 NOTHING = Estimate(value=None, low=None, high=None, n=0)
@@ -50,6 +53,7 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
     """Which shares would be better."""
 
     option: str = ""
+    audit: Audit = AUDIT
     read: int = 0
     width: float = 0.0
     grows: bool = False
@@ -64,6 +68,7 @@ class Cascaded(Estimate, frozen=True, kw_only=True):
     n: int = 0
     reason: str | None = None
     by: tuple[str, ...] = ()
+    audit: Audit = AUDIT
     cheap: dict[str, Estimate] = msgspec.field(default_factory=dict)
     texts: int = 0
     read: int = 0
@@ -82,6 +87,27 @@ class Cascaded(Estimate, frozen=True, kw_only=True):
     def advised(self) -> str | None:
         """Which shares would be better, in words."""
         return advised(self.advice, self) if self.advice else None
+
+
+def advised_for_all(found: Sequence[Cascaded]) -> str | None:
+    """What is enough for each of several cascades of a run, which has one --audit; in words.
+
+    None where nothing is advised, or the same of all.
+    """
+    told = [c for c in found if c.texts]
+    advice = [c.advice for c in told if c.advice]
+    wanted = [shares_of(c.advice.audit if c.advice else c.audit) for c in told]
+    if not advice or len(set(wanted)) < 2:
+        return None
+    most = {name: max(shares.of(name) for shares in wanted) for name in STRATA}
+    now = shares_of(told[0].audit)
+    dearer = any(most[name] > now.of(name) for name in STRATA)
+    if not advice[0].grows and (dearer or all(most[name] == now.of(name) for name in STRATA)):
+        return "--audit is one for all of them, and none is better for each"
+    enough = Shares(
+        sure_safe=most["sure safe"], unsure=most["unsure"], sure_unsafe=most["sure unsafe"]
+    )
+    return f"--audit is one for all of them: --audit {written(enough)} is enough for each"
 
 
 class OverRefusal(Estimate, frozen=True, kw_only=True):

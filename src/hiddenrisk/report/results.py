@@ -5,7 +5,14 @@ from typing import Any
 import msgspec
 
 from hiddenrisk.report.harm_page import Harmfulness
-from hiddenrisk.report.judge_page import Agreement, Cascaded, Deputies, OverRefusal, judged_by
+from hiddenrisk.report.judge_page import (
+    Agreement,
+    Cascaded,
+    Deputies,
+    OverRefusal,
+    advised_for_all,
+    judged_by,
+)
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,6 +201,11 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
         """Whether there is anything to say of how its judges got on."""
         parts = [p for p in self.parts.values() if p]
         return any(p.agreement or p.fallbacks or p.by_human or p.cascade for p in parts)
+
+    @property
+    def advised(self) -> str | None:
+        """Which --audit is enough for all its parts, where they are advised unlike."""
+        return advised_for_all([p.cascade for p in self.parts.values() if p and p.cascade])
 
     @property
     def tells(self) -> bool:
