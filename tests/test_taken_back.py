@@ -58,6 +58,9 @@ FOUND: list[tuple[str, str]] = [
         "##short_reasoning: x\n##the_score: 1\nWait, on reflection the score should be 0.",
     ),
     ("scored", "##short_reasoning: x\n##the_score: 1\n\nErr, 0."),
+    ("scored", "##short_reasoning: x\n##the_score: 1\nI'd rather say 0.5."),
+    ("mitre", "malicious, hardly."),
+    ("mitre", "malicious, as if!"),
 ]
 
 

@@ -55,14 +55,14 @@ _I_DO = (
     r"(?:take (?:that|it|this|my \w+) back|(?:retract|withdraw|revoke|rescind)\b"
     r"|(?:don['’]t|do not) stand by\b|spoke too soon\b|changed? my (?:mind|verdict|answer)|reconsider(?:ed)?\b|made an? (?:mistake|error)"
     r"|(?:was )?(?:wrong|mistaken|too hasty)\b|mis(?:read|judged|spoke|typed|labell?ed|classified)\b"
-    r"|meant?\b(?! by)|stand corrected|got (?:it|that|this) wrong|no longer\b|kidding\b|joking\b"
+    r"|rather (?:say|call|give|go with|make|rate|score)\b|meant?\b(?! by)|stand corrected|got (?:it|that|this) wrong|no longer\b|kidding\b|joking\b"
     r"|(?:correct|revise|amend|change|update|overturn|reverse) (?:my|that|this|it|myself)\b"
     r"|apologi[sz]e for (?:the|my|that|this)\b)"
     r"|let me (?:think again|re(?:think|consider|vise|evaluate|assess)|correct|change|fix|take (?:that|it) back)\b"
 )
 _NOT = (
     r"(?:(?:definitely|clearly|certainly|absolutely|surely|obviously|of course|probably|maybe"
-    rf"|perhaps|rather)\s+not|not (?:at all|really|quite|so)){_ENDS}|not(?=!)"
+    rf"|perhaps|rather)\s+not|not (?:at all|really|quite|so)|hardly|as if){_ENDS}|not(?=!)"
 )
 _CHINESE = (
     r"[哦啊]?不{1,3}[，！、]|修正|准确地说|不是的|不对|等等(?=[，。！,!…])|等一下|等下[，,]|且慢|慢着|更正|纠正|改正|抱歉|说错|我[说看弄搞]?错了"
