@@ -20,6 +20,7 @@ from hiddenrisk.calibration import (
     text_digests,
 )
 from hiddenrisk.errors import StoreError, UsageError, unknown
+from hiddenrisk.judging import abstains
 from hiddenrisk.label_sets.base import NEGATIVE, POSITIVE, Labelled, LabelSet, Question
 from hiddenrisk.label_sets.rubrics import Reading
 from hiddenrisk.label_sets.trained import BUILTIN_SAW
@@ -36,7 +37,7 @@ from hiddenrisk.recorded import (
 )
 from hiddenrisk.run import Ended, carry_out
 from hiddenrisk.store import RESPONSES, write_json
-from hiddenrisk.types import Usage
+from hiddenrisk.types import Label, Usage
 
 RECORDED = "recorded"
 """As a judge: all that a set has; `recorded/NAME` is one of them."""
@@ -81,12 +82,29 @@ def open_calibration(
             reading.check(labels)
     texts = tuple(_texts(labels, reading) for labels in sets)
     opened = open_texts(texts, asked, settings, limit, command, beside=names)
-    if reading and not any(j.endpoint and j.form.rubric is None for j in opened.judges):
+    _check_guards(opened, sets)
+    models = [judge for judge in opened.judges if judge.endpoint]
+    places = [
+        (loaded, _prompts_of(labels))
+        for loaded, labels in zip(opened.benchmarks, sets, strict=True)
+    ]
+    if reading and not any(j.rubric(*place) is reading.rubric for j in models for place in places):
         raise UsageError(
             f"--rubric {reading.rubric.name} is asked of nobody: builtin reads by rules, and a judge with a form "
             "of its own by that; name another model with --judge"
         )
     return Calibration(opened, tuple(sets), texts, names)
+
+
+def _check_guards(opened: Opened, sets: Sequence[LabelSet]) -> None:
+    """See that nobody is asked about refusals who knows nothing of them."""
+    silent = [judge.label for judge in opened.judges if abstains(judge)]
+    about = [labels.name for labels in sets if labels.question == "refusal"]
+    if silent and about:
+        raise UsageError(
+            f"{', '.join(silent)}: this guard says nothing of refusals, and {', '.join(about)} asks "
+            "whether a text refuses; name sets about harm, for example --on harmbench --on pyrit-harm"
+        )
 
 
 def _is_recorded(spec: str) -> bool:
@@ -118,7 +136,13 @@ def _texts(labels: LabelSet, reading: Reading | None) -> Texts:
         rubric=reading.rubric if reading else labels.rubric,
         items=labels.items,
         data=(*labels.data, *data),
+        label=_prompts_of(labels),
     )
+
+
+def _prompts_of(labels: LabelSet) -> Label:
+    """As what prompts the texts of a set are judged: of harmless ones the question is refusal."""
+    return "safe" if labels.question == "refusal" else "unsafe"
 
 
 def calibrate(
@@ -163,7 +187,8 @@ def conclude(
         heard: dict[str, list[Heard]] = {}
         for judge in opened.judges:
             heard[judge.label] = heard_of(said, judge.label, labels.name, items)
-            about = _about(judge, rubric_of(judge, loaded), digest_of(judge, loaded), labels)
+            read_by = rubric_of(judge, loaded, texts.label)
+            about = _about(judge, read_by, digest_of(judge, loaded, texts.label), labels)
             results.append(about | measure(labels, heard[judge.label]))
         for name in calibration.recorded:
             words = [Heard(i, i.recorded[name], usage=Usage()) for i in items if name in i.recorded]

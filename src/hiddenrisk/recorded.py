@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from hiddenrisk.assess import Judge
 from hiddenrisk.benchmarks.base import Loaded, Protocol
@@ -16,6 +17,7 @@ from hiddenrisk.calibration import Heard, judge_digest
 from hiddenrisk.engine import Policy
 from hiddenrisk.insights import BUILTIN
 from hiddenrisk.judges import refusal
+from hiddenrisk.judges.forms import OWN
 from hiddenrisk.judges.rubric import Rubric
 from hiddenrisk.judging import open_judge
 from hiddenrisk.label_sets.base import Labelled, positive
@@ -42,6 +44,8 @@ class Texts(NamedTuple):
     data: tuple[Data, ...] = ()
     meta: Mapping[str, str] = {}
     """What rubrics ask for beside the prompt."""
+    label: Label = "unsafe"
+    """As what prompts they are judged: of harmless ones ("safe") judges are asked for refusals."""
 
 
 class Recorded:
@@ -106,7 +110,7 @@ def open_texts(
         timeout_s=settings.timeout_s,
         hang_after_s=settings.hang_after_s,
     )
-    found = tuple(open_judge(text, policy) for text in judges)
+    found = tuple(_whole(open_judge(text, policy)) for text in judges)
     distinct("judge", [j.label for j in found])
     distinct("set", [t.name for t in texts])
     tell_twins_apart([j.endpoint.model for j in found if j.endpoint])
@@ -128,12 +132,20 @@ def open_texts(
     )
 
 
+def _whole(judge: Judge) -> Judge:
+    """A judge with a rubric of the user's own, which is measured on whatever it is named for."""
+    if judge.form.name != OWN:
+        return judge
+    return replace(judge, form=replace(judge.form, safe_rubric=judge.form.rubric))
+
+
 def _loaded(texts: Texts) -> Loaded:
     prompts = [
         Prompt(
             id=_place(texts.name, item.id),
             messages=(Message("user", item.prompt),),
             benchmark=texts.name,
+            label=texts.label,
             meta={**texts.meta, **item.meta},
         )
         for item in texts.items
