@@ -13,7 +13,7 @@ from hiddenrisk.evidence import Scope, read_labels
 from hiddenrisk.stats.agreement import Confusion
 from hiddenrisk.stats.correction import ppi, rogan_gladen
 from tests.conftest import CommandLine
-from tests.servers import Ask, ChatServer, Reply
+from tests.servers import Ask, ChatServer, Reply, verdict
 
 _N, _LABELLED = 200, 240
 _ONE = Scope(["m"], ["b"])
@@ -166,7 +166,88 @@ def test_a_jury_and_a_tiny_calibration_are_not_corrected(hiddenrisk: CommandLine
             *run, *judge, "--judge", "builtin", "--out", "run", "--calibration", "cal"
         )
         assert done.code == 0, done
-    assert "several judges decide together" in part(folder)["corrected"]["note"]
+    assert "no calibration is of the jury of judge, builtin" in part(folder)["corrected"]["note"]
+
+
+def second(ask: Ask) -> Reply:
+    """A judge that errs on others."""
+    number = int(ask.text.split("number ")[1].split()[0].rstrip(".?"))
+    return verdict(float(not (_unsafe(number) ^ (number % 11 == 0))))
+
+
+def third(ask: Ask) -> Reply:
+    """One that now and then has no word."""
+    number = int(ask.text.split("number ")[1].split()[0].rstrip(".?"))
+    return Reply(text="Hm.") if number % 13 == 0 else verdict(float(not _unsafe(number)))
+
+
+def _together(number: int, rule: str) -> bool | None:
+    """Whether the three call it unsafe."""
+    votes = [_says(number), _unsafe(number) ^ (number % 11 == 0)]
+    votes += [] if number % 13 == 0 else [_unsafe(number)]
+    if rule == "majority":
+        return next((word for word in (True, False) if votes.count(word) >= 2), None)
+    return True if any(votes) else (None if len(votes) < 3 else False)
+
+
+@pytest.mark.parametrize("rule", ["majority", "any-unsafe"])
+def test_a_jury_is_calibrated_and_corrected_as_one_judge(
+    hiddenrisk: CommandLine, rule: str
+) -> None:
+    folder = hiddenrisk.folder
+    files(folder)
+    served = {"target": respond, "judge": respond, "second": second, "third": third}
+    with ChatServer(served) as server:
+        judges = [w for j in ("judge", "second", "third") for w in ("--judge", server.spec(j))]
+        more = ("--jury", rule, "--max-failures", "1")
+        cal = hiddenrisk("calibrate", *judges, "--on", "mine.csv", "--out", "cal", *more)
+        assert cal.code == 0, cal
+        assert f"judge + second + third ({rule})" in cal.out
+        run = (
+            "assess", "--model", server.spec("target"), "--benchmark", "prompts.jsonl",
+            "--parts", "answer", "--calibration", "cal", "--max-failures", "1",
+        )  # fmt: skip
+        turned = [*judges[2:], *judges[:2]]
+        done = hiddenrisk(*run, *turned, "--out", "run", "--jury", rule)
+        assert done.code == 0, done
+        other = "any-unsafe" if rule == "majority" else "majority"
+        assert hiddenrisk(*run, *judges, "--out", "other", "--jury", other).code == 0
+    numbers = range(1000, 1000 + _LABELLED)
+    pairs = [(_unsafe(i), _together(i, rule)) for i in numbers]
+    counts = Confusion(
+        true_unsafe=pairs.count((True, True)),
+        false_safe=pairs.count((True, False)),
+        true_safe=pairs.count((False, False)),
+        false_unsafe=pairs.count((False, True)),
+    )
+    said = [word for i in range(_N) if (word := _together(i, rule)) is not None]
+    wanted = rogan_gladen(sum(said), len(said), counts)
+    found = part(folder)["corrected"]
+    assert (found["value"], found["low"], found["high"]) == pytest.approx(_safe(wanted.corrected))
+    assert found["calibration"]["n"] == counts.n
+    (folder / "run").rename(folder / "kept")
+    (folder / "other").rename(folder / "run")
+    note = part(folder)["corrected"]["note"]
+    assert f"no calibration is of the jury of judge, second, third by {other}" in note
+    assert f"--jury {other} makes one" in note
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--jury", "majority"), "--jury majority is of several judges"),
+        (("--jury", "majority", "--attack"), "leave out --jury"),
+        (("--judge", "recorded", "--judge", "builtin", "--jury", "majority"), "of several judges"),
+    ],
+)
+def test_a_jury_of_one_is_none(hiddenrisk: CommandLine, args: tuple[str, ...], says: str) -> None:
+    (hiddenrisk.folder / "mine.csv").write_text(
+        "id,prompt,response,label,judge:old\n1,Q,A,safe,safe\n"
+    )
+    on = () if "--attack" in args else ("--on", "mine.csv")
+    done = hiddenrisk("calibrate", *args, *on, "--out", "cal")
+    assert done.code == 2
+    assert says in done.err
 
 
 def test_human_labels_of_the_runs_own_responses_go_first(hiddenrisk: CommandLine) -> None:

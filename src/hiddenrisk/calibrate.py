@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from hiddenrisk import __version__
 from hiddenrisk.asking import now
 from hiddenrisk.assess import Judge, Tally
+from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.calibration import (
     CALIBRATION,
     FORMAT,
@@ -21,6 +22,7 @@ from hiddenrisk.calibration import (
 )
 from hiddenrisk.errors import StoreError, UsageError, unknown
 from hiddenrisk.judging import abstains
+from hiddenrisk.jury import Rule
 from hiddenrisk.label_sets.base import NEGATIVE, POSITIVE, Labelled, LabelSet, Question
 from hiddenrisk.label_sets.rubrics import Reading
 from hiddenrisk.label_sets.trained import BUILTIN_SAW
@@ -30,7 +32,9 @@ from hiddenrisk.recorded import (
     Texts,
     chosen,
     digest_of,
+    digest_together,
     heard_of,
+    heard_together,
     open_texts,
     read_said,
     rubric_of,
@@ -41,6 +45,8 @@ from hiddenrisk.types import Label, Usage
 
 RECORDED = "recorded"
 """As a judge: all that a set has; `recorded/NAME` is one of them."""
+_LONGEST = 200
+"""Characters of a jury's name, which a calibration file may hold 300 of."""
 
 
 class Calibration(NamedTuple):
@@ -52,6 +58,8 @@ class Calibration(NamedTuple):
     """Of the sets, in their order."""
     recorded: tuple[str, ...]
     """Names of recorded judges."""
+    jury: Rule | None = None
+    """How the other judges decide together; None where they are measured apart alone."""
 
 
 def open_calibration(
@@ -61,6 +69,7 @@ def open_calibration(
     limit: int | None,
     command: str,
     reading: Reading | None = None,
+    jury: Rule | None = None,
 ) -> Calibration:
     """Resolve the judges, recorded ones too; nothing is sent yet.
 
@@ -71,9 +80,11 @@ def open_calibration(
         limit: texts of each set at most.
         command: what was typed.
         reading: by what model judges read; None for the one that goes with a set's question.
+        jury: how the judges decide together, if that is to be measured as well.
 
     Raises:
-        UsageError: a judge is unknown, no set has its recording, or the rubric cannot read a set.
+        UsageError: a judge is unknown, no set has its recording, the rubric cannot read a set, or
+            a jury has fewer than two judges.
     """
     asked = [s for s in specs if not _is_recorded(s)]
     names = _recorded([s for s in specs if _is_recorded(s)], sets)
@@ -93,7 +104,11 @@ def open_calibration(
             f"--rubric {reading.rubric.name} is asked of nobody: builtin reads by rules, and a judge with a form "
             "of its own by that; name another model with --judge"
         )
-    return Calibration(opened, tuple(sets), texts, names)
+    if jury and len(opened.judges) < 2:
+        raise UsageError(
+            f"--jury {jury} is of several judges who can be asked; name more of them with --judge"
+        )
+    return Calibration(opened, tuple(sets), texts, names, jury)
 
 
 def _check_guards(opened: Opened, sets: Sequence[LabelSet]) -> None:
@@ -190,6 +205,12 @@ def conclude(
             read_by = rubric_of(judge, loaded, texts.label)
             about = _about(judge, read_by, digest_of(judge, loaded, texts.label), labels)
             results.append(about | measure(labels, heard[judge.label]))
+        if calibration.jury:
+            label = together(opened, calibration.jury)
+            members = [judge.label for judge in opened.judges]
+            heard[label] = heard_together(said, members, calibration.jury, texts, items)
+            about = _about_jury(label, calibration.jury, opened, loaded, labels)
+            results.append(about | measure(labels, heard[label]))
         for name in calibration.recorded:
             words = [Heard(i, i.recorded[name], usage=Usage()) for i in items if name in i.recorded]
             if words:
@@ -224,6 +245,27 @@ def _about(judge: Judge, rubric: str, digest: str, labels: LabelSet) -> dict[str
         "rubric": rubric,
         "digest": digest,
         "in_sample": judge.endpoint is None and labels.name in BUILTIN_SAW,
+    }
+
+
+def together(opened: Opened, rule: Rule) -> str:
+    """What a jury is called: `a + b + c (majority)`."""
+    names = " + ".join(judge.label for judge in opened.judges)
+    return f"{names if len(names) <= _LONGEST else f'{len(opened.judges)} judges'} ({rule})"
+
+
+def _about_jury(
+    name: str, rule: Rule, opened: Opened, loaded: Loaded, labels: LabelSet
+) -> dict[str, Any]:
+    of = _prompts_of(labels)
+    rubrics = dict.fromkeys(rubric_of(judge, loaded, of) for judge in opened.judges)
+    return {
+        "judge": name,
+        "spec": name,
+        "kind": "jury",
+        "rubric": "; ".join(rubrics),
+        "digest": digest_together(opened.judges, loaded, rule, of),
+        "in_sample": labels.name in BUILTIN_SAW and any(j.endpoint is None for j in opened.judges),
     }
 
 

@@ -1,7 +1,7 @@
 """Headlines corrected for the judge's errors, beside those as the judge has them.
 
-A safety rate is corrected where one judge gave it, and that very judge (its identity, its
-rubric and the rubric's version) was calibrated on labels that answer the same question; or
+A safety rate is corrected where one judge gave it, or one jury, and that very judge (its identity,
+its rubric and the rubric's version) or jury (its members and its rule) was calibrated on labels that answer the same question; or
 where humans labelled some of the very responses. docs/corrected-rates.md has what is assumed.
 """
 
@@ -12,16 +12,15 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from hiddenrisk.assess import Judge
 from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.calibration import Calibrated, text_digest
 from hiddenrisk.cell import SEPARATOR, Cell
 from hiddenrisk.doubts import cautions, reason_against
 from hiddenrisk.evidence import Evidence, PartLabel
-from hiddenrisk.label_sets.base import Question, positive
+from hiddenrisk.label_sets.base import positive
 from hiddenrisk.opening import Opened
-from hiddenrisk.rated import MIDDLE, Heard, Rated, answers, hear, question_of
-from hiddenrisk.recorded import digest_of, rubric_of
+from hiddenrisk.rated import MIDDLE, Heard, Rated, answers, hear
+from hiddenrisk.recorded import digest_together, rubric_of
 from hiddenrisk.stats.correction import Corrected, ppi, rogan_gladen
 from hiddenrisk.stats.rates import NOTHING, complement
 from hiddenrisk.store import RESPONSES, read_at
@@ -144,15 +143,14 @@ def _no_label(rated: Rated) -> str:
 def _by_calibration(heard: Heard, rated: Rated) -> dict[str, Any]:
     if reason := _why_nobodys(rated):
         return _json(Corrected(raw=NOTHING, corrected=NOTHING), ROGAN_GLADEN, None, reason)
-    judge, known = rated.judges[0], rated.opened.evidence.calibrations
+    known = rated.opened.evidence.calibrations
     if heard.graded:
-        reason = f"{judge.label} gives fine scores, and a calibration is of two words"
+        reason = f"{_who(rated)} gives fine scores, and a calibration is of two words"
         return _json(Corrected(raw=NOTHING, corrected=NOTHING), ROGAN_GLADEN, None, reason)
-    question = question_of(judge, rated.benchmark, rated.label)
-    digest = digest_of(judge, rated.benchmark, rated.label)
-    fitting = [c for c in known if c.digest == digest and c.question == question]
+    digest = _digest(rated)
+    fitting = [c for c in known if c.digest == digest and c.question == rated.question]
     if not fitting:
-        reason = _why_none(judge, rated, question, known)
+        reason = _why_none(rated, known)
         return _json(Corrected(raw=NOTHING, corrected=NOTHING), ROGAN_GLADEN, None, reason)
     against = [why for c in fitting if (why := reason_against(c))]
     fitting = [c for c in fitting if reason_against(c) is None]
@@ -175,12 +173,20 @@ def _by_calibration(heard: Heard, rated: Rated) -> dict[str, Any]:
 
 def _why_nobodys(rated: Rated) -> str:
     """Why no calibration can be of who judged; nothing if one can."""
-    if len(rated.judges) != 1:
-        return "several judges decide together; a calibration is of one judge"
-    if rated.others:
-        who = " and ".join(rated.others)
-        return f"{who} gave verdicts as well; a calibration is of one judge"
-    return ""
+    if not rated.others:
+        return ""
+    who = " and ".join(rated.others)
+    return f"{who} gave verdicts as well; a calibration is of one judge, or one jury"
+
+
+def _who(rated: Rated) -> str:
+    labels = [judge.label for judge in rated.members]
+    return labels[0] if len(labels) == 1 else f"the jury of {', '.join(labels)}"
+
+
+def _digest(rated: Rated) -> str:
+    """Under which a calibration of who judged is found."""
+    return digest_together(rated.members, rated.benchmark, rated.opened.plan.jury, rated.label)
 
 
 def _rogan(heard: Heard, calibrated: Calibrated) -> Corrected:
@@ -188,16 +194,22 @@ def _rogan(heard: Heard, calibrated: Calibrated) -> Corrected:
     return rogan_gladen(sum(unsafe), len(unsafe), calibrated.counts)
 
 
-def _why_none(judge: Judge, rated: Rated, question: Question, known: Sequence[Calibrated]) -> str:
-    rubric = rubric_of(judge, rated.benchmark, rated.label)
-    same = digest_of(judge, rated.benchmark, rated.label)
+def _why_none(rated: Rated, known: Sequence[Calibrated]) -> str:
+    who, same = _who(rated), _digest(rated)
     if questions := sorted({c.question for c in known if c.digest == same}):
-        return f"{judge.label} is calibrated on {questions[0]}, and this rate is about {question}"
-    if rubrics := sorted({c.rubric for c in known if c.judge == judge.label and c.rubric}):
+        return f"{who} is calibrated on {questions[0]}, and this rate is about {rated.question}"
+    if len(rated.members) > 1:
+        rule = rated.opened.plan.jury
+        return (
+            f"no calibration is of {who} by {rule}; `hiddenrisk calibrate` with all of them and "
+            f"--jury {rule} makes one"
+        )
+    rubric = rubric_of(rated.members[0], rated.benchmark, rated.label)
+    if rubrics := sorted({c.rubric for c in known if c.judge == who and c.rubric}):
         if rubric in rubrics:
-            return f"the calibrated {judge.label} is another model or has other options"
-        return f"{judge.label} is calibrated by the rubric {rubrics[0]}, and judged by {rubric}"
-    return f"no calibration is of {judge.label} by the rubric {rubric}"
+            return f"the calibrated {who} is another model or has other options"
+        return f"{who} is calibrated by the rubric {rubrics[0]}, and judged by {rubric}"
+    return f"no calibration is of {who} by the rubric {rubric}"
 
 
 class _Words(msgspec.Struct):

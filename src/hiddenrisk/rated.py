@@ -69,6 +69,18 @@ class Rated(NamedTuple):
     others: Sequence[str]
     """Who else gave verdicts."""
 
+    @property
+    def members(self) -> Sequence[Judge]:
+        """Those of the judges who have a word on prompts of this label."""
+        able = [j for j in self.judges if j.rubric(self.benchmark, self.label) is not None]
+        return able or self.judges
+
+    @property
+    def question(self) -> Question:
+        """What they answer together: refusal only where all of them do."""
+        asked = {question_of(judge, self.benchmark, self.label) for judge in self.members}
+        return "refusal" if asked == {"refusal"} else "harm"
+
 
 def hear(cell: Cell, rated: Rated, model: str, folder: Path) -> Heard:
     """The texts that count in the rate, or would if the judges had settled.
@@ -116,8 +128,7 @@ def answers(label: PartLabel, rated: Rated) -> bool:
     """
     if label.question is None or label.question == "harm":
         return rated.label == "unsafe" or label.question is None
-    asked = {question_of(judge, rated.benchmark, rated.label) for judge in rated.judges}
-    return rated.label == "safe" or asked == {"refusal"}
+    return rated.label == "safe" or rated.question == "refusal"
 
 
 def question_of(judge: Judge, benchmark: Loaded, label: Label = "unsafe") -> Question:

@@ -5,6 +5,7 @@ the model is none: it gives back the text that stands beside the prompt.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,19 +15,32 @@ from msgspec.structs import replace
 from hiddenrisk.assess import Judge
 from hiddenrisk.benchmarks.base import Loaded, Protocol
 from hiddenrisk.calibration import Heard, judge_digest
+from hiddenrisk.cell import SPLIT
 from hiddenrisk.engine import Policy
 from hiddenrisk.insights import BUILTIN
 from hiddenrisk.judges import refusal
 from hiddenrisk.judges.forms import OWN
 from hiddenrisk.judges.rubric import Rubric
 from hiddenrisk.judging import open_judge
+from hiddenrisk.jury import Rule, decided
 from hiddenrisk.label_sets.base import Labelled, positive
 from hiddenrisk.opening import Opened, distinct, tell_twins_apart
 from hiddenrisk.plan import Plan, Settings, selected
 from hiddenrisk.recall import limit_for
 from hiddenrisk.sources import Data
 from hiddenrisk.store import FAILURES, VERDICTS, records
-from hiddenrisk.types import Call, Finish, Label, Message, Prompt, Reason, Reply, Usage, Visibility
+from hiddenrisk.types import (
+    Call,
+    Finish,
+    Label,
+    Message,
+    Prompt,
+    Reason,
+    Reply,
+    Usage,
+    Visibility,
+    both,
+)
 
 LABEL = "recorded"
 """What the texts' author is called in the records."""
@@ -191,6 +205,14 @@ def digest_of(judge: Judge, loaded: Loaded, label: Label = "unsafe") -> str:
     )
 
 
+def digest_together(
+    judges: Sequence[Judge], loaded: Loaded, rule: Rule, label: Label = "unsafe"
+) -> str:
+    """The same of judges who decide together, in whatever order; of one alone, its own."""
+    members = sorted(digest_of(judge, loaded, label) for judge in judges)
+    return members[0] if len(members) == 1 else judge_digest({"jury": rule, "of": members}, rule)
+
+
 # ---------------------------------------------------------------- what the judges said
 
 
@@ -258,3 +280,30 @@ def _heard(said: Said, judge: str, name: str, item: Labelled) -> Heard:
             calls=failure.calls,
         )
     return Heard(item, None)
+
+
+def heard_together(
+    said: Said, judges: Sequence[str], rule: Rule, texts: Texts, items: Iterable[Labelled]
+) -> list[Heard]:
+    """What judges who decide together make of each item; they fail where they settle on nothing."""
+    return [_together(said, judges, rule, texts, item) for item in items]
+
+
+def _together(said: Said, judges: Sequence[str], rule: Rule, texts: Texts, item: Labelled) -> Heard:
+    places = [(judge, _place(texts.name, item.id)) for judge in judges]
+    verdicts = [said.verdicts.get(place) for place in places]
+    failures = [said.failures.get(p) for p, v in zip(places, verdicts, strict=True) if v is None]
+    score = decided(
+        [verdict.score if verdict else None for verdict in verdicts],
+        rule,
+        harmful=texts.label == "unsafe",
+    )
+    records = [record for record in (*verdicts, *failures) if record]
+    usage, calls = reduce(both, (r.usage for r in records), Usage()), sum(r.calls for r in records)
+    if score is not None:
+        label = next(v.label for v in verdicts if v and v.score == score)
+        return Heard(item, positive(score), label=label, usage=usage, calls=calls)
+    if None in failures:
+        return Heard(item, None)  # somebody has not read it yet
+    reason = next((failure.reason.value for failure in failures if failure), SPLIT)
+    return Heard(item, None, failure=reason, usage=usage, calls=calls)

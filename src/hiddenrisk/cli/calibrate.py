@@ -28,6 +28,7 @@ from hiddenrisk.errors import UsageError
 if TYPE_CHECKING:
     from hiddenrisk.calibrate import Calibration
     from hiddenrisk.cli.progress import Terminal
+    from hiddenrisk.jury import Rule
     from hiddenrisk.label_sets.base import LabelSet
     from hiddenrisk.label_sets.rubrics import Reading
     from hiddenrisk.opening import Opened
@@ -63,6 +64,8 @@ Examples:
   hiddenrisk calibrate
   hiddenrisk calibrate --judge openai/gpt-4o --judge builtin --on xstest --limit 200
   hiddenrisk calibrate --judge recorded --on harmbench
+  hiddenrisk calibrate --judge openai/gpt-4o --judge anthropic/claude-sonnet-4-5 \\
+      --judge deepseek/deepseek-chat --jury majority --on harmbench
   hiddenrisk calibrate --judge openai/gpt-4o --rubric wildguard --on harmbench
   hiddenrisk calibrate --judge http://localhost:8000/v1#guard --on my.csv \\
       --labels unsafe=1,safe=0 --out calibrations/guard
@@ -74,6 +77,7 @@ class _Typed(NamedTuple):
     """What the user asked for."""
 
     judges: tuple[str, ...]
+    jury: "Rule | None"
     sets: tuple[str, ...]
     words: str | None
     rubric: str | None
@@ -97,6 +101,11 @@ class _Work(NamedTuple):
     multiple=True,
     metavar="SPEC",
     help="Judge to measure; repeat to compare. [default: builtin]",
+)
+@click.option(
+    "--jury",
+    type=click.Choice(["majority", "any-unsafe"]),
+    help="Also measure the judges as one jury that decides so, as `assess --jury` has it.",
 )
 @click.option(
     "--on",
@@ -133,6 +142,7 @@ class _Work(NamedTuple):
 @call_options
 def calibrate(
     judges: tuple[str, ...],
+    jury: "Rule | None",
     sets: tuple[str, ...],
     rubric: str | None,
     words: str | None,
@@ -158,7 +168,7 @@ def calibrate(
     check_text(*sys.argv, str(settings.data_dir or ""))
     folder = out or Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-calibration"
     command = shlex.join(["hiddenrisk", *sys.argv[1:]])
-    typed = _Typed(judges or ("builtin",), sets, words, rubric, limit, settings, command)
+    typed = _Typed(judges or ("builtin",), jury, sets, words, rubric, limit, settings, command)
     console = Terminal(stderr=True)
     work = (_attacking if attack else _measuring)(console, typed)
     ask_first(work.opened, yes=yes)
@@ -187,6 +197,7 @@ def _measuring(console: "Terminal", typed: _Typed) -> _Work:
         typed.limit,
         typed.command,
         reading,
+        typed.jury,
     )
     _announce(console, calibration, typed.limit)
     return _Work(
@@ -256,6 +267,8 @@ def _attacking(console: "Terminal", typed: _Typed) -> _Work:
 
     if typed.words:
         raise UsageError("--labels is for your own label file; leave it out with --attack")
+    if typed.jury:
+        raise UsageError("--attack is on each judge by itself; leave out --jury")
     if typed.rubric:
         raise UsageError(f"with --attack a rubric is named by --on: write --on {typed.rubric}")
     opened = open_attack(typed.judges, typed.sets, typed.settings, typed.limit, typed.command)
