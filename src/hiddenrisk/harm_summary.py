@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from hiddenrisk.cell import LABELS, SCORED_OUTCOMES, Cell, short
+from hiddenrisk.comparing import who_against_whom
 from hiddenrisk.label_sets.base import positive
 from hiddenrisk.opening import Opened
 from hiddenrisk.records import Records
@@ -18,8 +19,6 @@ from hiddenrisk.types import Part
 
 SCORE = "score"
 """The reward model's own score, beside its attributes."""
-_MOST_MODELS = 12
-"""Models of which every two are compared, where the plan says nothing of pairs."""
 
 
 _Key = tuple[int, Part]
@@ -146,7 +145,7 @@ def _of_reward(
     pairs = [
         _pair(by_model.get(one, []), by_model.get(other, []), names, about["headline"])
         | {"first": one, "second": other, "role": role}
-        for one, other, role in _pairs(list(counts), roles)
+        for one, other, role in who_against_whom(list(counts), roles)
     ]
     return {"headline": about["headline"], "models": models, "pairs": pairs}
 
@@ -191,20 +190,6 @@ def _texts(rewards: Sequence[_Reward], name: str) -> Iterator[Text]:
         value = reward.score if name == SCORE else reward.attributes.get(name)
         if value is not None:
             yield Text(reward.prompt, value, reward.length)
-
-
-def _pairs(labels: Sequence[str], roles: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Which models are held against each other: those of the plan, else every two."""
-    found: dict[tuple[str, str], str] = {}
-    for pair in roles.get("pairs", []):
-        made = "distilled" if "distilled" in pair else "reasoning"
-        found[pair["base"], pair[made]] = f"base to {made}"
-    if reference := roles.get("reference"):
-        others = [label for label in labels if label != reference]
-        found = {(reference, label): "reference" for label in others} | found
-    if not found and len(labels) <= _MOST_MODELS:
-        found = dict.fromkeys(combinations(labels, 2), "")
-    return [(one, other, role) for (one, other), role in found.items()]
 
 
 def _agreement(

@@ -233,7 +233,7 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
         "models": models,
         "roles": _roles(opened),
         "harmfulness": _harmfulness(folder, found, opened),
-        "comparisons": [],
+        "comparisons": _comparisons(found, opened),
         "findings": [],
         "usage": {
             label if role == "model" else f"{role} {label}": {
@@ -280,6 +280,15 @@ def _roles(opened: Opened) -> dict[str, Any]:
         if {pair.base, pair.distilled or pair.reasoning} <= labels
     ]
     return {"reference": plan.reference if plan.reference in labels else None, "pairs": pairs}
+
+
+def _comparisons(found: Records, opened: Opened) -> Any:  # noqa: ANN401 - JSON
+    """The plan's pairs of models on the prompts they share; nothing with one model."""
+    if len(opened.models) < 2:
+        return []
+    from hiddenrisk.comparing import comparisons_of  # noqa: PLC0415 - numpy takes a while
+
+    return msgspec.to_builtins(comparisons_of(found, opened, _roles(opened)))
 
 
 def _harmfulness(folder: Path, found: Records, opened: Opened) -> dict[str, Any] | None:
