@@ -304,16 +304,20 @@ def with_families(comparisons: Sequence[Comparison], of: str) -> list[Comparison
         of: what of, for the family's name: "this run".
     """
     tests = sum(c.p is not None for c in comparisons)
-    family = f"the {tests} tests of whole benchmarks in {of}"
+    family = f"{_tests(tests)} of whole benchmarks in {of}"
     found = [_with_categories(comparison) for comparison in comparisons]
     return _adjusted(found, family)
 
 
 def _with_categories(found: Comparison) -> Comparison:
     tests = sum(c.p is not None for c in found.categories.values())
-    family = f"the {tests} tests of categories of {found.benchmark} ({found.part.value}) here"
+    family = f"{_tests(tests)} of categories of {found.benchmark} ({found.part.value})"
     adjusted = _adjusted(list(found.categories.values()), family)
     return replace(found, categories=dict(zip(found.categories, adjusted, strict=True)))
+
+
+def _tests(count: int) -> str:
+    return f"the {count} tests" if count > 1 else "the one test"
 
 
 def _adjusted(found: Sequence[Any], family: str) -> list[Any]:

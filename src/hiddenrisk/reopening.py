@@ -34,6 +34,8 @@ def open_stored(
     command: str,
     panel: Mapping[str, Any],
     identities: Mapping[str, dict[str, Any]] | None = None,
+    *,
+    strict: bool = True,
 ) -> Opened:
     """A stored run with these judges, resolved; nothing has been sent yet.
 
@@ -44,6 +46,7 @@ def open_stored(
         panel: the fields of a plan that say who judges; as in a new plan where they are left
             out, but for what is judged, which is as it was.
         identities: what the judges are, by label, where none of them is to be asked anything.
+        strict: refuse prompts that are not those of the run; who does not sees to it himself.
 
     Raises:
         StoreError: it is no run that can be opened.
@@ -82,12 +85,18 @@ def open_stored(
     if stored.victim is not None:
         plan = replace(plan, victim=was.victim or _first_spec(was))
     opened = open_plan(plan, replace(settings, concurrency=limit), command, stored)
-    _check_benchmarks(opened, manifest, folder)
+    if strict:
+        _check_benchmarks(opened, manifest, folder)
     return opened
 
 
-def open_headline(folder: Path, settings: Settings) -> Opened:
+def open_headline(folder: Path, settings: Settings, *, strict: bool = True) -> Opened:
     """A stored run with the judges of its headline, to count it again: nobody is asked.
+
+    Args:
+        folder: the run directory.
+        settings: where the data are.
+        strict: refuse prompts, rules or rubrics that are not those of the run.
 
     Raises:
         StoreError: it is no run that can be opened.
@@ -100,8 +109,10 @@ def open_headline(folder: Path, settings: Settings) -> Opened:
     panel = {name: getattr(whose, name) for name in PANEL}
     identities = judging.identity if judging else manifest.identity.judges | manifest.deputies
     command = judging.command if judging else manifest.command
-    opened = open_stored(folder, settings, command, panel, identities)
-    _check_rubrics(folder, opened, judging.rubrics if judging else None, identities, manifest)
+    opened = open_stored(folder, settings, command, panel, identities, strict=strict)
+    if strict:
+        then = judging.rubrics if judging else None
+        _check_rubrics(folder, opened, then, identities, manifest)
     return opened
 
 

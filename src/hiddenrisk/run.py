@@ -231,7 +231,7 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
         "evidence": evidence_json(opened.evidence, known),
         "victim": _victim(opened),
         "models": models,
-        "roles": _roles(opened),
+        "roles": roles_of(opened),
         "harmfulness": _harmfulness(folder, found, opened),
         "comparisons": _comparisons(found, opened),
         "findings": [],
@@ -271,7 +271,7 @@ def _victim(opened: Opened) -> dict[str, str] | None:
     return {"label": opened.victim.model.label, "spec": spec}
 
 
-def _roles(opened: Opened) -> dict[str, Any]:
+def roles_of(opened: Opened) -> dict[str, Any]:
     """Reference and pairs of the plan, as far as their models are in the run."""
     labels, plan = {m.label for m in opened.models}, opened.plan
     pairs = [
@@ -288,7 +288,7 @@ def _comparisons(found: Records, opened: Opened) -> Any:  # noqa: ANN401 - JSON
         return []
     from hiddenrisk.comparing import comparisons_of  # noqa: PLC0415 - numpy takes a while
 
-    return msgspec.to_builtins(comparisons_of(found, opened, _roles(opened)))
+    return msgspec.to_builtins(comparisons_of(found, opened, roles_of(opened)))
 
 
 def _harmfulness(folder: Path, found: Records, opened: Opened) -> dict[str, Any] | None:
@@ -296,7 +296,7 @@ def _harmfulness(folder: Path, found: Records, opened: Opened) -> dict[str, Any]
         return None
     from hiddenrisk.harm_summary import harm_json  # noqa: PLC0415 - numpy and scipy take a while
 
-    return harm_json(folder, found, opened, _roles(opened))
+    return harm_json(folder, found, opened, roles_of(opened))
 
 
 def _missing(cell: Cell, benchmark: Loaded, plan: Plan) -> Counter[tuple[tuple[str, ...], str]]:

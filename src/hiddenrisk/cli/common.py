@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from hiddenrisk.run import Ended
 
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
+_FEW_PAIRS = 6
+"""So many comparisons are shown at the end of a run."""
 Verb = TypeVar("Verb", bound=Callable[..., object])
 Shown = Callable[["Tally"], AbstractContextManager[None]]
 Conduct = Callable[["Opened", Path, Shown, Callable[[str], None]], "Ended"]
@@ -358,9 +360,32 @@ def _show_run(out: "Terminal", opened: "Opened", folder: Path, summary: dict[str
     for table in (overview_table(summary), judges_table(summary)):
         if table is not None:
             out.print(table)
+    _show_comparisons(out, folder, summary)
     for line in [*corrections(summary), *advice(summary)]:
         out.print(plain(line), soft_wrap=True, markup=False, highlight=False)
     told = {note for benchmark in opened.benchmarks for note in opened.notes(benchmark)}
     for note in late_notes(summary, told):
         out.print(f"Note: {plain(note)}", style="yellow", markup=False, highlight=False)
     out.print(f"Report: {plain(str(folder / REPORT))}", soft_wrap=True)
+
+
+def _show_comparisons(out: "Terminal", folder: Path, summary: dict[str, Any]) -> None:
+    """Model against model: a table of a few, else how many differ and who tells which."""
+    if not summary["comparisons"]:
+        return
+    import msgspec  # noqa: PLC0415 - see the module
+
+    from hiddenrisk.cli.compare_tables import (  # noqa: PLC0415 - as above
+        CORRECTIONS,
+        comparisons_table,
+    )
+    from hiddenrisk.comparing import Comparison  # noqa: PLC0415 - as above
+
+    found = msgspec.convert(summary["comparisons"], list[Comparison])
+    tested = [one for one in found if one.p_holm is not None]
+    if 0 < sum(one.n > 0 for one in found) <= _FEW_PAIRS:
+        out.print(comparisons_table(found, 0.05, CORRECTIONS["holm"]))
+    elif tested:
+        apart = sum((one.p_holm or 0.0) < 0.05 for one in tested)
+        out.print(f"{apart} of {len(tested)} comparisons of two models differ (p < 0.05, Holm)")
+    out.print(f"Model against model: hiddenrisk compare {plain(str(folder))}", soft_wrap=True)

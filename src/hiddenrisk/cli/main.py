@@ -29,7 +29,9 @@ from hiddenrisk.cli.common import (
     tell_of_judging,
     who_judges,
 )
+from hiddenrisk.cli.compare import compare
 from hiddenrisk.cli.data import data
+from hiddenrisk.cli.gate import gate
 from hiddenrisk.cli.harm import harm
 from hiddenrisk.cli.labels import labels
 from hiddenrisk.cli.runs import import_, judge
@@ -88,6 +90,8 @@ def cli() -> None:
     hiddenrisk judge RUN --judge SPEC      a stored run by another judge, nothing generated
     hiddenrisk import FILE... --out RUN    recorded transcripts become a run
     hiddenrisk benchmarks                  what can be measured, by which protocols
+    hiddenrisk compare A B                 models against each other, on shared prompts
+    hiddenrisk gate RUN --against BASELINE --margin 0.02    exit code 1 if it may be worse
     hiddenrisk harm RUN                    how harmful are its unsafe answers? (reward models)
     hiddenrisk calibrate                   how good are judges, against human labels?
     hiddenrisk data list                   which data are on this machine; pull, verify
@@ -95,7 +99,7 @@ def cli() -> None:
     """  # noqa: D301 - \b keeps click from joining the lines
 
 
-for verb in (judge, import_, harm, calibrate, labels, data):
+for verb in (judge, import_, compare, gate, harm, calibrate, labels, data):
     cli.add_command(verb)
 
 _EXAMPLES = """
