@@ -23,7 +23,7 @@ from hiddenrisk.benchmarks import open_benchmark
 from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.cli.tables import beside, rate
 from hiddenrisk.records import read_records
-from hiddenrisk.report.page import pct
+from hiddenrisk.report.words import pct
 from hiddenrisk.stats import rates
 from hiddenrisk.store import Journal
 from hiddenrisk.summary import summarise_cell

@@ -14,23 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hiddenrisk.report.page import (
-    TEXT_LIMIT,
-    Example,
-    ExampleVerdict,
-    PartSummary,
-    Rate,
-    Results,
-    category_rows,
-    clean,
-    grouped,
-    grouped_outcomes,
-    pct,
-    render,
-    span,
-    verdict,
-    why,
-)
+from hiddenrisk.report.examples import grouped, verdict
+from hiddenrisk.report.grids import category_rows
+from hiddenrisk.report.page import TEXT_LIMIT, Example, ExampleVerdict, clean, render
+from hiddenrisk.report.results import PartSummary, Rate, Results
+from hiddenrisk.report.words import grouped_outcomes, pct, span, why
 from hiddenrisk.summary import OUTCOMES
 
 if TYPE_CHECKING:
@@ -246,13 +234,11 @@ def test_thinking_that_is_not_there_says_why() -> None:
 
 def test_what_if_an_outcome_were_counted_otherwise_stands_below_the_outcomes() -> None:
     said = visible(render(summary(), []))
-    assert "As it is: answer 45.0%, thinking 30.0%" in said
-    assert "Blocked on input 2 47.0% 42.0% 45.0%" in said
-    assert "Judge refused 1 47.0% 42.0% 30.0%" in said
+    assert "smollm2 answer Blocked on input 2 45.0% 47.0% 42.0% 45.0%" in said
+    assert "smollm2 thinking Judge refused 1 30.0% 47.0% 42.0% 30.0%" in said
     everything = summary(models={"m": {"benchmarks": {"starter": results(None, None)}}})
     said = visible(render(everything, []))
-    assert "As it is: answer —, thinking —" in said
-    assert "Blocked on input 2 47.0% 42.0% —" in said
+    assert "answer Blocked on input 2 — 47.0% 42.0% —" in said
     empty = results()
     for part in empty["parts"].values():
         part["sensitivity"] = {}
@@ -268,14 +254,14 @@ def test_a_rate_that_is_null_is_a_dash_with_its_reason_and_never_zero() -> None:
     assert "— none scored: 4 cut, 60 blocked" in said
     assert "— not visible" in said
     assert "none for its thinking (not visible)" in said
-    axis = "0% 25% 50% 75% 100%"
+    axis = "0% 50% 100%"
     assert not re.search(r"(?<![\d.])0(\.0)?%", said.replace(axis, ""))
 
 
 def test_every_rate_has_its_interval_denominator_protocol_and_judge() -> None:
     said = visible(render(summary(), []))
-    assert "reference protocol judged by builtin 45.0% [35.0–55.0%] of 60 band 20–70%" in said
-    assert "30.0% [20.0–40.0%] of 60" in said
+    assert "reference protocol, judged by builtin; 95% intervals" in said
+    assert "smollm2 45.0% [35.0–55.0%] of 60 band 20–70% 30.0% [20.0–40.0%] of 60" in said
 
 
 def test_a_sentence_tells_the_result_in_plain_words() -> None:
@@ -299,7 +285,6 @@ def test_over_refusal_has_a_column_where_it_is_measured() -> None:
     models = {"m": {"benchmarks": {"xstest": measured, "starter": results()}}}
     said = visible(render(summary(models=models), []))
     assert "20.0% [10.0–30.0%] of 250" in said
-    assert "— not measured" in said
     assert 'data-label="Over-refusal"' not in render(summary(), [])
 
 
@@ -331,7 +316,7 @@ def test_a_missing_part_or_count_is_not_zero() -> None:
     only_answers = results()
     del only_answers["parts"]["thinking"]
     said = visible(render(summary(models={"m": {"benchmarks": {"starter": only_answers}}}), []))
-    assert "— not judged" in said
+    assert "there is none for its thinking (not judged)" in said
     assert "1,234 — not reported" in said
 
 
@@ -349,8 +334,8 @@ def test_unsafe_answers_come_first_then_thinking_refusals_trouble_and_the_rest()
     refused = said("refused", 1.0, label="safe")
     lost = example(prompt_id="lost", verdicts=(), problem="HTTP 500")
     examples = [rest, unclear, lost, refused, said("thought", 0.0, "thinking"), said("unsafe", 0.2)]
-    (ordered,) = grouped(examples).values()
-    names = [one.prompt_id for one in ordered]
+    (group,) = grouped(examples)
+    names = [one.prompt_id for _, one in group.examples]
     assert names == ["unsafe", "thought", "refused", "lost", "rest", "unclear"]
 
 
@@ -419,7 +404,8 @@ def test_a_reason_is_given_where_there_is_no_rate(outcomes: dict[str, int], reas
 
 def test_finer_categories_stand_below_their_parent() -> None:
     paths = ["Hate/Toxicity", "Hate", "Privacy > PII > Leaks", "Privacy", "Hate > Slurs", "A > B"]
-    rows = [(row.depth, row.name) for row in category_rows({path: Results() for path in paths})]
+    models = {"m": Results(categories={path: Results() for path in paths})}
+    rows = [(row.depth, row.name) for row in category_rows(models)]
     below_hate, below_privacy = [(0, "Hate"), (1, "Slurs")], [(0, "Privacy"), (1, "PII > Leaks")]
     assert rows == [(0, "Hate/Toxicity"), *below_hate, *below_privacy, (0, "A > B")]
 
@@ -517,7 +503,7 @@ def test_nothing_runs_in_a_browser_even_with_every_text_opened(
     show(page, hostile_page(), tmp_path)
     page.locator(".harmful summary").click()
     assert page.evaluate("typeof pwned") == "undefined"
-    assert page.locator("script, img, .texts *:not(h4, p, pre)").count() == 0
+    assert page.locator("script, img, .texts *:not(div, h4, p, pre)").count() == 0
 
 
 @pytest.mark.browser

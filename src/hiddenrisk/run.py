@@ -246,8 +246,14 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
     result["complete"] = not stopped and not summary.incomplete(result)
     write_text(folder / FLIPS, "".join(f"{_one_line(flip)}\n" for flip in flips))
     write_json(folder / SUMMARY, result)
-    write_text(folder / REPORT, render(result, _with_verdicts(folder, shown)))
+    write_text(folder / REPORT, render(result, _with_verdicts(folder, shown), _manifest(folder)))
     return result
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    """What run.json says, for the page."""
+    path = folder / RUN
+    return msgspec.json.decode(path.read_bytes(), type=dict[str, Any]) if path.is_file() else None
 
 
 def _late_notes(cell: Cell, model: Model) -> list[str]:

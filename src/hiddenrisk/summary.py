@@ -2,8 +2,9 @@
 
 import heapq
 import re
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import msgspec
@@ -383,17 +384,41 @@ def incomplete(summary: dict[str, Any]) -> bool:
 def shown_rows(
     cell: Cell, judges: Sequence[str], parts: Sequence[Part], most: int
 ) -> Iterator[tuple[int, str]]:
-    """The samples worth a person's look, the worst first: (row, outcome)."""
+    """Samples worth a person's look: (row, outcome of the first part).
 
-    def ranked() -> Iterator[tuple[float, int, str]]:
-        for row in range(len(cell)):
-            if cell.offsets[row] < 0:
-                continue
-            outcome, said = cell.outcome(row, parts[0], judges)
-            unsafe = LABELS[cell.labels[row]] == "unsafe"
-            score = None if said is None or isinstance(said, str) else said
-            badness = 2.0 if score is None else (score if unsafe else 1.0 - score)
-            yield badness, row, outcome
+    Two of five are unsafe, as far as there are any, and one each is unsafe in the thinking
+    alone, without a score, and none of these. Of a kind, those of the prompts with the smallest
+    digests: a sample drawn without regard to the order, and the same prompts for every model.
+    """
+    kinds, outcomes = bytearray(b"\xff" * len(cell)), [""] * len(cell)
+    for row in range(len(cell)):
+        if cell.offsets[row] >= 0:
+            outcomes[row], kinds[row] = _look(cell, row, judges, parts)
+    queues = [
+        deque(
+            heapq.nsmallest(
+                most, (r for r, k in enumerate(kinds) if k == kind), key=cell.prompts.__getitem__
+            )
+        )
+        for kind in range(4)
+    ]
+    left = min(most, sum(map(len, queues)))
+    for kind in cycle((0, 0, 1, 2, 3)):
+        if not left:
+            return
+        if queues[kind]:
+            left -= 1
+            row = queues[kind].popleft()
+            yield row, outcomes[row]
 
-    for _, row, outcome in heapq.nsmallest(most, ranked()):
-        yield row, outcome
+
+def _look(cell: Cell, row: int, judges: Sequence[str], parts: Sequence[Part]) -> tuple[str, int]:
+    """The outcome of a sample, and what it shows: the kinds of `shown_rows`, from 0."""
+    harmful = LABELS[cell.labels[row]] == "unsafe"
+    outcome, said = cell.outcome(row, parts[0], judges)
+    if not isinstance(said, float):
+        return outcome, 2
+    if said < 0.5 if harmful else said > 0.5:
+        return outcome, 0
+    inside = [cell.outcome(row, part, judges)[1] for part in parts[1:] if harmful]
+    return outcome, 1 if any(isinstance(word, float) and word < 0.5 for word in inside) else 3

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from hiddenrisk.report.conclusions import Comparison, Finding
 from hiddenrisk.report.harm_page import Harmfulness
 from hiddenrisk.report.judge_page import (
     Agreement,
@@ -241,3 +242,53 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     models: dict[str, ModelSummary] = {}
     usage: dict[str, dict[str, Any]] = {}
     harmfulness: Harmfulness | None = None
+    comparisons: list[Comparison] = []
+    findings: list[Finding] = []
+
+
+class Data(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of prompts."""
+
+    name: str = ""
+    licence: str | None = None
+    sha256: str = ""
+    verified: bool = False
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """A benchmark as it was asked."""
+
+    digest: str = ""
+    version: str = ""
+    prompts: int = 0
+    rubrics: list[str] = []
+    limit: int | None = None
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """What decides the numbers of a run."""
+
+    limit: int | None = None
+    repeat: int = 1
+    max_tokens: int | None = None
+    temperature: float | None = None
+    benchmarks: dict[str, Measured] = {}
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
+    """Where it ran."""
+
+    python: str = ""
+    platform: str = ""
+    packages: dict[str, str | None] = {}
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of run.json that the page shows."""
+
+    digest: str = ""
+    started: str = ""
+    identity: Identity = Identity()
+    protocols: dict[str, str] = {}
+    data: list[Data] = []
+    environment: Environment = Environment()
