@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -145,6 +146,42 @@ def test_a_line_in_the_middle_that_is_no_record_is_named(line: bytes, tmp_path: 
     with pytest.raises(StoreError, match=r"responses\.jsonl, line 2: not a record") as caught:
         list(records(path, Response))
     assert str(tmp_path) in str(caught.value)
+
+
+def blank_between(one: bytes, two: bytes) -> bytes:
+    return one + b"\n" + two
+
+
+def two_on_a_line(one: bytes, two: bytes) -> bytes:
+    return one.rstrip() + two
+
+
+def one_on_two_lines(one: bytes, two: bytes) -> bytes:
+    return one.replace(b",", b",\n", 1) + two
+
+
+@pytest.mark.parametrize("spoilt", [blank_between, two_on_a_line, one_on_two_lines])
+def test_records_are_one_a_line(spoilt: Callable[[bytes, bytes], bytes], tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        for i in range(300):
+            journal.append(response(i, answer="x" * 500))  # more than is read at a time
+    path = tmp_path / RESPONSES
+    content = path.read_bytes().splitlines(keepends=True)
+    content[250:252] = [spoilt(*content[250:252])]
+    path.write_bytes(b"".join(content))
+    with pytest.raises(StoreError, match=r"line 25[12]: not a record"):
+        list(records(path, Response))
+
+
+def test_records_longer_than_what_is_read_at_a_time_come_back_whole(tmp_path: Path) -> None:
+    texts = ["x" * size for size in (10, 70_000, 65_536, 200_000, 1)]
+    with Journal(tmp_path) as journal:
+        for i, text in enumerate(texts):
+            journal.append(response(i, answer=text))
+    path = tmp_path / RESPONSES
+    placed = list(placed_records(path, Response))
+    assert [r.answer for _, r in placed] == texts
+    assert [r.answer for r in read_at(path, [at for at, _ in placed], Response)] == texts
 
 
 def test_an_offset_with_no_record_is_told_of(tmp_path: Path) -> None:

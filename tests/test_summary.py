@@ -247,6 +247,34 @@ def test_every_sample_is_in_one_outcome_and_every_number_is_accounted_for(
         assert after["complete"] is not pending
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(some=samples(), judges=st.sampled_from([("a",), ("b", "a"), ("a", "b", "c")]))
+def test_samples_that_are_alike_have_the_outcome_that_each_has_alone(
+    some: list[Sample], judges: tuple[str, ...]
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        write(Path(name), records_of(some, judges))
+        cells = read_records(Path(name), ()).cells
+    for cell in cells.values():
+        for part in Part:
+            alike = cell.alike(part, judges)
+            assert len(alike.kinds) == len(cell)
+            for row, kind in enumerate(alike.kinds):
+                assert alike.outcomes[kind] == cell.outcome(row, part, judges)
+                assert alike.first[kind] <= row
+
+
+def test_what_is_known_later_of_a_sample_is_not_overlooked(tmp_path: Path) -> None:
+    some = [Sample(opinions={(ANSWER, "a"): 1.0}) for _ in range(3)]
+    write(tmp_path, records_of(some, ("a",)))
+    (cell,) = read_records(tmp_path, ()).cells.values()
+    assert [cell.alike(ANSWER, ["a"]).outcomes] == [[("complete", 1.0)]]
+    cell.lose(1, Reason.REQUEST_FAILED)
+    assert ("request_failed", None) in cell.alike(ANSWER, ["a"]).outcomes
+    cell.labelled(2, ANSWER, 0.0)
+    assert len(cell.alike(ANSWER, ["a"]).first) == 3
+
+
 def check_rate(rate: dict[str, Any], numbers: Sequence[float | None]) -> None:
     scored = [n for n in numbers if n is not None]
     assert rate["n"] == len(scored)

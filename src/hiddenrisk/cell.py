@@ -2,8 +2,9 @@
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from hashlib import blake2b
+from typing import NamedTuple
 
 from hiddenrisk.benchmarks.base import Protocol
 from hiddenrisk.cascading import SHORT, Cascade, stratum_of
@@ -45,10 +46,14 @@ SCORED_OUTCOMES = frozenset(f.value for f in SCORED)
 FAILED = frozenset(r.value for r in Reason)
 """Outcomes that are failures. Judges that disagree have not failed."""
 _FINISHES, _VISIBILITIES = list(Finish), list(Visibility)
+_FINISH_PLACES = {finish: place for place, finish in enumerate(_FINISHES)}
+_VISIBILITY_PLACES = {visibility: place for place, visibility in enumerate(_VISIBILITIES)}
 IMPORTED = "imported"
 """The provider of responses that were recorded elsewhere."""
 _NO_SCORE = -1.0
 LABELS = ("safe", "unsafe")
+_UNSAFE, _VISIBLE = LABELS.index("unsafe"), _VISIBILITIES.index(Visibility.VISIBLE)
+_THOUGHT_THROUGH = frozenset(_FINISHES.index(finish) for finish in THOUGHT_THROUGH)
 
 
 def short(key: str) -> int:
@@ -59,6 +64,32 @@ def short(key: str) -> int:
 def prompt_bits(prompt: str) -> int:
     """Sixty-four bits for the id of a prompt: samples are paired by it."""
     return int.from_bytes(blake2b(prompt.encode("utf-8", "replace"), digest_size=8).digest())
+
+
+def kinds_of(rows: Iterable[Hashable]) -> "tuple[array[int], list[int]]":
+    """Which kind each row is, equal ones being of one kind; and of each kind the first row."""
+    kinds, first = array("i"), list[int]()
+    known: dict[Hashable, int] = {}
+    for row, what in enumerate(rows):
+        kind = known.setdefault(what, len(first))
+        if kind == len(first):
+            first.append(row)
+        kinds.append(kind)
+    return kinds, first
+
+
+class Alike(NamedTuple):
+    """The samples of a cell by what decides what they count: those of a kind count the same.
+
+    A run has many samples and few kinds, so that each kind is looked at once.
+    """
+
+    kinds: "array[int]"
+    """Of each sample, which kind it is."""
+    first: list[int]
+    """Of each kind, the first sample."""
+    outcomes: list[tuple[str, float | str | None]]
+    """Of each kind, what `Cell.outcome` says of it."""
 
 
 class Cell:
@@ -118,23 +149,27 @@ class Cell:
         """Samples whose verdict lacks its grades, by part and judge."""
         self.lost: dict[int, str] = {}
         """Failed generations: {sample: reason}."""
+        self._alike: dict[tuple[object, ...], Alike] = {}
 
     def __len__(self) -> int:
         return len(self.offsets)
 
     def add(self, record: SampleResponse | SampleFailure, offset: int) -> int:
         """Take a sample in; gives its row."""
+        self._alike.clear()
         self.offsets.append(offset)
         self.keys.append(short(record.key))
         self.prompts.append(prompt_bits(record.prompt))
         self.repeats.append(record.repeat)
-        got = isinstance(record, SampleResponse)
-        self.finishes.append(_FINISHES.index(record.finish) if got else 0)
-        self.visibilities.append(_VISIBILITIES.index(record.visibility) if got else 0)
         self.labels.append(LABELS.index(record.label))
         self.categories.append(self.paths.setdefault(record.category, len(self.paths)))
         row = len(self.offsets) - 1
-        if isinstance(record, SampleResponse):
+        if isinstance(record, SampleFailure):
+            self.finishes.append(0)
+            self.visibilities.append(0)
+        else:
+            self.finishes.append(_FINISH_PLACES[record.finish])
+            self.visibilities.append(_VISIBILITY_PLACES[record.visibility])
             cut = record.finish is Finish.CUT_IN_THINKING
             self.untagged += cut and record.style == "prefilled"
             for name, value in record.meta.items():
@@ -146,6 +181,7 @@ class Cell:
 
         One of a fallback of another panel stands in no place.
         """
+        self._alike.clear()
         own = (verdict.part, verdict.judge)
         if verdict.instead_of is None:
             self.stand_ins[own].pop(row, None)
@@ -160,33 +196,82 @@ class Cell:
             self._write(row, own, verdict)
 
     def _write(self, row: int, key: tuple[Part, str], verdict: SampleVerdict) -> None:
-        seat = key[1]
         if key not in self.scores:
             self.scores[key] = array("f", [_NO_SCORE] * len(self))
             self.words[key] = array("b", [-1] * len(self))
         self.scores[key][row] = verdict.score
         self.words[key][row] = self.word_names.setdefault(verdict.label, len(self.word_names))
-        self.partial.discard((row, *key))
+        if self.partial:
+            self.partial.discard((row, *key))
         if not verdict.complete:
             self.partial.add((row, *key))
+        if self.doubtful:
+            self.doubtful.discard((row, *key))
+        if verdict.grades:
+            self._grade(row, key, verdict)
+
+    def _grade(self, row: int, key: tuple[Part, str], verdict: SampleVerdict) -> None:
+        part, seat = key
         for name, grade in verdict.grades.items():
             self.graded[name, seat] += 1
-            if verdict.part is Part.ANSWER:
+            if part is Part.ANSWER:
                 self.grades[name, seat][row] = grade
             if name == P_UNSAFE:
-                self.odds[verdict.part, seat][row] = grade
-        self.doubtful.discard((row, *key))
+                self.odds[key][row] = grade
         if LABEL_MASS in verdict.grades:
             self.doubtful.add((row, *key))
 
     def failed(self, row: int, part: Part, judge: str, reason: Reason) -> None:
         """Take a failed judgement in, once all verdicts are."""
+        self._alike.clear()
         there = self._vote(row, part, judge) is not None
         if there and (row, part, judge) not in self.partial:
             if row in self.stand_ins[part, judge]:
                 self.covered[part, judge].add(row)
             return  # made good
         self.problems[part, judge][row] = reason.value
+
+    def lose(self, row: int, reason: Reason) -> None:
+        """Take in that a response could not be had."""
+        self._alike.clear()
+        self.lost[row] = reason.value
+
+    def labelled(self, row: int, part: Part, score: float) -> None:
+        """Take in what most of the people say who labelled a part."""
+        self._alike.clear()
+        self.human[part][row] = score
+
+    def alike(self, part: Part, judges: Sequence[str]) -> Alike:
+        """All samples at once, by what decides the outcome of a part.
+
+        Those of which something else is known (a failure, a person's label, a place in a
+        cascade) are each a kind of their own.
+        """
+        setting = (part, *judges, self.rule, self.abstaining, self.cascade)
+        if (found := self._alike.get(setting)) is None:
+            found = self._alike[setting] = self._look(part, judges)
+        return found
+
+    def _look(self, part: Part, judges: Sequence[str]) -> Alike:
+        odd = {*self.lost, *self.human[part]}.union(*(self.problems[part, j] for j in judges))
+        votes = (self._votes(part, judge) for judge in judges)
+        columns = zip(self.finishes, self.visibilities, self.labels, *votes, strict=True)
+        kinds, first = kinds_of(
+            row if row in odd or self.cascade else columned for row, columned in enumerate(columns)
+        )
+        return Alike(kinds, first, [self.outcome(row, part, judges) for row in first])
+
+    def _votes(self, part: Part, judge: str) -> "array[float]":
+        """A judge's column, as long as the cell."""
+        column = self.scores.get((part, judge), array("f"))
+        return column + array("f", [_NO_SCORE] * (len(self) - len(column)))
+
+    def own_words(self, part: Part, judge: str) -> list[float | None]:
+        """Of all samples, a judge's own verdict, not that of a fallback in its place."""
+        words = [None if v == _NO_SCORE else v for v in self._votes(part, judge)]
+        for row in self.stand_ins[part, judge]:
+            words[row] = None
+        return words
 
     def verdicts(self, part: Part, judge: str, label: str) -> int:
         """How many samples of a label a judge gave a score for."""
@@ -215,12 +300,11 @@ class Cell:
 
     def looked_at(self, row: int) -> bool:
         """Whether a thought is one that is looked into: whole, visible, on a harmful prompt."""
-        finish = self.finish(row)
         return (
             self.offsets[row] >= 0
-            and LABELS[self.labels[row]] == "unsafe"
-            and _VISIBILITIES[self.visibilities[row]] is Visibility.VISIBLE
-            and finish in THOUGHT_THROUGH
+            and self.labels[row] == _UNSAFE
+            and self.visibilities[row] == _VISIBLE
+            and self.finishes[row] in _THOUGHT_THROUGH
         )
 
     def counts(
@@ -320,9 +404,9 @@ class Cell:
             return True
         return self.cascade.goes_on(f"{self.keys[row]:0{SHORT}x}", stratum)
 
-    def troubled(self, row: int, parts: Sequence[Part], judges: Sequence[str]) -> list[str]:
-        """The judges who failed on a sample, whether or not the others were enough."""
-        return [j for j in judges if any(row in self.problems[p, j] for p in parts)]
+    def troubled(self, parts: Sequence[Part], judge: str) -> set[int]:
+        """The samples on which a judge failed, whether or not the others were enough."""
+        return {row for part in parts for row in self.problems[part, judge]}
 
     def kinds(self) -> Counter[tuple[tuple[str, ...], str]]:
         """How many samples there are of each category and label."""
@@ -342,6 +426,12 @@ class Cell:
         graders = [self.grades[name, j] for j in judges if (name, j) in self.grades]
         found = [grades[row] for grades in graders if row in grades]
         return sum(found) / len(found) if 2 * len(found) > len(graders) else None
+
+    def counted(self, part: Part, protocol: Protocol, judges: Sequence[str]) -> list[float | None]:
+        """What each sample's part counts under a protocol; None where it has no score."""
+        alike = self.alike(part, judges)
+        numbers = [self.counts(row, part, protocol, judges) for row in alike.first]
+        return [numbers[kind] for kind in alike.kinds]
 
     def outcome(
         self, row: int, part: Part, judges: Sequence[str]

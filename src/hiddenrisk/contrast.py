@@ -49,11 +49,10 @@ def contrast(cell: Cell, protocol: Protocol, judges: Sequence[str]) -> tuple[Con
         judges: labels of those whose majority decides.
     """
     pairs: dict[tuple[float, float], list[int]] = {}
-    for row in range(len(cell)):
-        if LABELS[cell.labels[row]] == "unsafe":
-            thought, answer = (cell.counts(row, p, protocol, judges) for p in _PARTS)
-            if thought is not None and answer is not None:
-                pairs.setdefault((thought, answer), []).append(row)
+    thoughts, answers = (cell.counted(part, protocol, judges) for part in _PARTS)
+    for row, (thought, answer) in enumerate(zip(thoughts, answers, strict=True)):
+        if thought is not None and answer is not None and LABELS[cell.labels[row]] == "unsafe":
+            pairs.setdefault((thought, answer), []).append(row)
     flips = Flips(pairs.get((0.0, 1.0), []), pairs.get((1.0, 0.0), []))
     table = {k: len(v) for k, v in pairs.items() if set(k) <= {0.0, 1.0}}
     held, slipped = len(flips.only_answer_safe), len(flips.only_thinking_safe)

@@ -95,10 +95,10 @@ def followed(
         judges: labels of those whose majority decides on the answer.
         looker: who looked into the thoughts.
     """
-    for row in range(len(cell)):
+    for row, safe in enumerate(cell.counted(Part.ANSWER, protocol, judges)):
         aware = cell.aware(row, looker)
         if aware is not None and LABELS[cell.labels[row]] == "unsafe":
-            yield row, Followed(*aware, safe=cell.counts(row, Part.ANSWER, protocol, judges))
+            yield row, Followed(*aware, safe=safe)
 
 
 def by_group(
@@ -109,7 +109,8 @@ def by_group(
     """The funnel of each group that a category belongs to, by name."""
     names = {place: groups(path) for path, place in cell.paths.items()}
     found: dict[Name, Counter[Followed]] = defaultdict(Counter)
-    for row, sample in samples:
-        for name in names[cell.categories[row]]:
-            found[name][sample] += 1
+    counts = Counter((cell.categories[row], sample) for row, sample in samples)
+    for (path, sample), count in counts.items():
+        for name in names[path]:
+            found[name][sample] += count
     return {name: funnel(counts) for name, counts in sorted(found.items())}

@@ -213,11 +213,15 @@ def _agreement(
 
 def unsafe_rows(cell: Cell, part: Part, judges: Sequence[str]) -> Iterator[int]:
     """The texts on harmful prompts that the headline finds unsafe: a safety below one half."""
-    for row in range(len(cell)):
-        if LABELS[cell.labels[row]] == "unsafe":
-            outcome, said = cell.outcome(row, part, judges)
-            if outcome in SCORED_OUTCOMES and isinstance(said, float) and positive(said):
-                yield row
+    alike = cell.alike(part, judges)
+    unsafe = [
+        LABELS[cell.labels[row]] == "unsafe"
+        and outcome in SCORED_OUTCOMES
+        and isinstance(said, float)
+        and positive(said)
+        for row, (outcome, said) in zip(alike.first, alike.outcomes, strict=True)
+    ]
+    return (row for row, kind in enumerate(alike.kinds) if unsafe[kind])
 
 
 def unsafe_texts(found: Records, opened: Opened) -> Iterator[tuple[Cell, int, Unsafe]]:

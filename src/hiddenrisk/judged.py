@@ -97,11 +97,11 @@ def agreement_json(cell: Cell, part: Part, judges: Sequence[str]) -> dict[str, A
 def _words(
     cell: Cell, part: Part, judges: Sequence[str], label: str
 ) -> Iterator[tuple[float | None, ...]]:
-    for row in range(len(cell)):
-        if LABELS[cell.labels[row]] == label:
-            words = tuple(cell.own_word(row, part, judge) for judge in judges)
-            if sum(word is not None for word in words) > 1:
-                yield words
+    wanted = LABELS.index(label)
+    columns = zip(cell.labels, *(cell.own_words(part, judge) for judge in judges), strict=True)
+    for kind, *words in columns:
+        if kind == wanted and len(words) - words.count(None) > 1:
+            yield tuple(words)
 
 
 def _agreement(words: list[tuple[float | None, ...]], judges: Sequence[str]) -> dict[str, Any]:
@@ -295,8 +295,8 @@ _READABLE = SCORED_OUTCOMES | FAILED | {SPLIT, UNJUDGED}
 
 def _readable(cell: Cell, part: Part, judges: Sequence[str], label: Label) -> Iterator[int]:
     """The prompts of a label of which there is a whole text that the headline counts."""
-    for row in range(len(cell)):
-        if row not in cell.lost and LABELS[cell.labels[row]] == label:
-            outcome, _ = cell.outcome(row, part, judges)
-            if outcome in _READABLE:
-                yield row
+    alike = cell.alike(part, judges)
+    for row, kind in enumerate(alike.kinds):
+        readable = alike.outcomes[kind][0] in _READABLE
+        if readable and row not in cell.lost and LABELS[cell.labels[row]] == label:
+            yield row

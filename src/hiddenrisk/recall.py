@@ -1,6 +1,6 @@
 """A run whose responses are on disk already: they are judged, and no model is asked."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from hiddenrisk.engine import Endpoint, Policy
 from hiddenrisk.models.local import SLOTS
 from hiddenrisk.models.spec import parse
 from hiddenrisk.plan import Plan
-from hiddenrisk.store import RESPONSES, Journal, placed_records, read_at
+from hiddenrisk.store import RESPONSES, Journal, placed_records, read_at, records
 from hiddenrisk.types import Model, Prompt, Response
 
 _LIMIT = 64
@@ -39,28 +39,37 @@ class _Placed(msgspec.Struct):
     benchmark: str
     prompt: str
     repeat: int
-    provider: str = ""
 
 
-class Shelf(msgspec.Struct):
-    """Where the responses of a run stand in their file."""
-
-    offsets: dict[Place, int]
-    providers: dict[str, str]
-    """Of each model."""
-
-
-def shelf_of(folder: Path) -> Shelf:
-    """Look through the responses of a run once.
+def shelf_of(folder: Path) -> dict[Place, int]:
+    """Where the responses of a run stand in their file.
 
     Raises:
         StoreError: a line is no record.
     """
-    shelf = Shelf({}, {})
+    offsets: dict[Place, int] = {}
     for offset, r in placed_records(folder / RESPONSES, _Placed):
-        shelf.offsets.setdefault(Place(r.model, r.benchmark, r.prompt, r.repeat), offset)
-        shelf.providers.setdefault(r.model, r.provider)
-    return shelf
+        offsets.setdefault(Place(r.model, r.benchmark, r.prompt, r.repeat), offset)
+    return offsets
+
+
+class _Provided(msgspec.Struct):
+    model: str
+    provider: str = ""
+
+
+def providers_of(folder: Path, models: Collection[str]) -> dict[str, str]:
+    """The provider of each of these models, where a response of it is there.
+
+    Raises:
+        StoreError: a line is no record.
+    """
+    found: dict[str, str] = {}
+    for response in records(folder / RESPONSES, _Provided):
+        found.setdefault(response.model, response.provider)
+        if len(found) == len(models):
+            break
+    return found
 
 
 class Recalled(Run):
@@ -99,7 +108,7 @@ class Recalled(Run):
         self, endpoint: Endpoint, benchmark: Loaded, prompt: Prompt, repeat: int
     ) -> Response | None:
         place = Place(endpoint.model.label, benchmark.name, prompt.id, repeat)
-        offset = self._shelf.offsets.get(place)
+        offset = self._shelf.get(place)
         if offset is None:
             return None  # not run, or lost: that is counted as it was
         return next(read_at(self._folder / RESPONSES, [offset], Response))

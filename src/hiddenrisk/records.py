@@ -89,10 +89,11 @@ _Rows = dict[int, tuple[Cell, int]]
 def _read_responses(folder: Path, records: Records) -> _Rows:
     rows: _Rows = {}
     for offset, record in store.placed_records(folder / store.RESPONSES, SampleResponse):
-        if short(record.key) in rows:
+        key = short(record.key)
+        if key in rows:
             continue
         cell = records.cell(record.model, record.benchmark)
-        rows[short(record.key)] = (cell, cell.add(record, offset))
+        rows[key] = (cell, cell.add(record, offset))
         if record.dialogue is None:  # what a dialogue took stands in its turns
             made = record.provider != IMPORTED  # somebody else made those calls
             _count(records.usage["model", record.model], record.usage, int(made))
@@ -139,7 +140,7 @@ def _read_labels(folder: Path, rows: _Rows) -> None:
         votes = [score for score in labels.values() if score is not None]
         score = decided(votes, "majority", harmful=True)
         if place is not None and score is not None:
-            place[0].human[part][place[1]] = score
+            place[0].labelled(place[1], part, score)
 
 
 def _read_insights(folder: Path, rows: _Rows) -> None:
@@ -186,13 +187,15 @@ def _read_failures(folder: Path, records: Records, rows: _Rows) -> None:
             rows[key] = (cell, cell.add(failure, -1))
         cell, row = rows[key]
         if cell.offsets[row] < 0:
-            cell.lost[row] = failure.reason.value
+            cell.lose(row, failure.reason)
 
 
 def _count(total: Counter[str], usage: Usage, calls: int = 1) -> None:
     """Add up tokens; what no provider ever reported stays without a number."""
     total["calls"] += calls
-    for name in ("prompt_tokens", "completion_tokens", "reasoning_tokens"):
-        tokens: int | None = getattr(usage, name)
-        if tokens is not None:
-            total[name] += tokens
+    if usage.prompt_tokens is not None:
+        total["prompt_tokens"] += usage.prompt_tokens
+    if usage.completion_tokens is not None:
+        total["completion_tokens"] += usage.completion_tokens
+    if usage.reasoning_tokens is not None:
+        total["reasoning_tokens"] += usage.reasoning_tokens

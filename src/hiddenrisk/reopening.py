@@ -25,7 +25,7 @@ from hiddenrisk.models.standin import StandIn
 from hiddenrisk.opening import Opened, Stored, open_plan
 from hiddenrisk.panels import Judging, Manifest, read_manifest
 from hiddenrisk.plan import PANEL, Plan, Settings, check, plan_from
-from hiddenrisk.recall import limit_for, shelf_of
+from hiddenrisk.recall import limit_for, providers_of
 
 
 def open_stored(
@@ -70,10 +70,10 @@ def open_stored(
     if settings.data_dir is None and manifest.settings.data_dir is not None:
         before = Path(manifest.settings.data_dir)
         settings = replace(settings, data_dir=before if before.is_dir() else None)
-    shelf = shelf_of(folder)
+    providers = providers_of(folder, manifest.identity.models)
     stored = Stored(
         models=tuple(
-            StandIn(label, identity, shelf.providers.get(label, "unknown"))
+            StandIn(label, identity, providers.get(label, "unknown"))
             for label, identity in manifest.identity.models.items()
         ),
         benchmarks=tuple(

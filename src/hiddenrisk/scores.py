@@ -83,14 +83,14 @@ def _of_part(
     judges = [j.label for j in opened.judges_of(benchmark)]
     protocol = opened.protocols(benchmark)[0]
     jury = len(judges) > 1
-    scores = np.full(len(cell), np.nan)
-    outcomes = np.zeros(len(cell), np.int8)
-    for row in range(len(cell)):
-        outcome, said = cell.outcome(row, part, judges)
-        outcomes[row] = _PLACES[outcome]
-        score = number(protocol, cell, row, part, said, jury=jury)
-        if score is not None:
-            scores[row] = score
+    alike = cell.alike(part, judges)
+    kinds = np.array(alike.kinds)
+    outcomes = np.array([_PLACES[outcome] for outcome, _ in alike.outcomes], np.int8)[kinds]
+    numbers = [
+        number(protocol, cell, row, part, said, jury=jury)
+        for row, (_, said) in zip(alike.first, alike.outcomes, strict=True)
+    ]
+    scores = np.array([np.nan if n is None else n for n in numbers])[kinds]
     labels = np.array(cell.labels)
     for place, label in enumerate(LABELS):
         rows = np.flatnonzero(labels == place)

@@ -1,14 +1,14 @@
 """What each judge of a run makes of the same samples, and how often two of them agree."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any, NamedTuple
 
 import msgspec
 
 from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
-from hiddenrisk.cell import LABELS, Cell
+from hiddenrisk.cell import LABELS, Cell, kinds_of
 from hiddenrisk.insights import BUILTIN
 from hiddenrisk.stats import rates
 from hiddenrisk.types import Part
@@ -77,11 +77,15 @@ def _reading(judge: str, benchmark: Loaded, known: Mapping[str, Reading]) -> Rea
 
 
 def _column(cell: Cell, part: Part, judge: str, protocol: Protocol) -> _Column:
-    return [_counted(cell, row, part, judge, protocol) for row in range(len(cell))]
+    words = cell.own_words(part, judge)
+    kinds, first = kinds_of(zip(words, cell.finishes, cell.labels, strict=True))
+    numbers = [_counted(cell, row, part, words[row], protocol) for row in first]
+    return [numbers[kind] for kind in kinds]
 
 
-def _counted(cell: Cell, row: int, part: Part, judge: str, protocol: Protocol) -> float | None:
-    said = cell.own_word(row, part, judge)
+def _counted(
+    cell: Cell, row: int, part: Part, said: float | None, protocol: Protocol
+) -> float | None:
     if said is None or (part is Part.ANSWER and not cell.finish(row).scored):
         return None
     return float(said > 0) if LABELS[cell.labels[row]] == "safe" else protocol.score(said)
@@ -92,31 +96,26 @@ def _alone(
 ) -> dict[str, Any]:
     own = {part: column for (who, part), column in columns.items() if who == judge}
     by_part = {part: _rates(cell, column) for part, column in own.items()}
-    rows = range(len(cell))
+    samples = zip(*own.values(), strict=True)
+    failed = (cell.problems[part, judge].keys() | cell.covered[part, judge] for part in own)
     result: dict[str, Any] = {
         "protocol": reading.protocol.name,
         "rubric": reading.rubric,
         "parts": {part.value: _estimate(of["unsafe"]) for part, of in by_part.items()},
-        "scored": sum(any(column[row] is not None for column in own.values()) for row in rows),
-        "failed": sum(_failed(cell, row, own, judge) for row in rows),
+        "scored": sum(sample.count(None) < len(own) for sample in samples),
+        # Also where a fallback was asked instead.
+        "failed": len(set[int]().union(*failed)),
     }
     over = {part.value: _estimate(of["safe"]) for part, of in by_part.items() if of["safe"]}
     return result | ({"over_refusal": over} if over else {})
 
 
-def _failed(cell: Cell, row: int, parts: Iterable[Part], judge: str) -> bool:
-    """Whether a judge failed on a sample, also where a fallback was asked instead."""
-    return any(
-        row in cell.problems[part, judge] or row in cell.covered[part, judge] for part in parts
-    )
-
-
 def _rates(cell: Cell, column: _Column) -> dict[str, Counter[float]]:
     """How often each number stands in a column, apart for harmful and harmless prompts."""
     rates: dict[str, Counter[float]] = {label: Counter() for label in LABELS}
-    for row, number in enumerate(column):
+    for (label, number), count in Counter(zip(cell.labels, column, strict=True)).items():
         if number is not None:
-            rates[LABELS[cell.labels[row]]][number] += 1
+            rates[LABELS[label]][number] += count
     return rates
 
 

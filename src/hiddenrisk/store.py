@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import accumulate, chain
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -41,6 +42,8 @@ LABELS, SHEETS = "labels.jsonl", "sheets.jsonl"
 REWARDS, REWARD_MODELS = "rewards.jsonl", "rewards.json"
 _SYNC_EVERY_S = 1.0
 _CHUNK = 1 << 20
+_READ = 1 << 16
+"""Bytes that are read at a time: what fits into a processor's cache is decoded fastest."""
 
 
 class Journal:
@@ -48,12 +51,12 @@ class Journal:
 
     Args:
         folder: the run directory.
-        files: which of them, by what they hold.
+        files: which of them, by what they hold; none to keep others from writing.
     """
 
     def __init__(self, folder: Path, files: Mapping[type, str] | None = None) -> None:
         self._folder = folder
-        self._names = files or _FILES
+        self._names = _FILES if files is None else files
         self._lock = FileLock(folder / ".lock")
         self._files: dict[type, int] = {}
         self._synced = time.monotonic()
@@ -177,7 +180,7 @@ def records(path: Path, kind: type[T]) -> Iterator[T]:
     Raises:
         StoreError: a line in the middle of the file is not such a record.
     """
-    return (record for _, record in placed_records(path, kind))
+    return chain.from_iterable(found for _, _, found in _batches(path, kind))
 
 
 def placed_records(path: Path, kind: type[T]) -> Iterator[tuple[int, T]]:
@@ -190,9 +193,40 @@ def placed_records(path: Path, kind: type[T]) -> Iterator[tuple[int, T]]:
     Raises:
         StoreError: a line in the middle of the file is not such a record.
     """
-    decode = msgspec.json.Decoder(kind).decode
-    for number, (offset, line) in enumerate(lines(path), start=1):
-        yield offset, _decode(decode, line, path, number)
+    for offset, chunk, found in _batches(path, kind):
+        sizes = (len(line) + 1 for line in chunk.split(b"\n"))
+        yield from zip(accumulate(sizes, initial=offset), found, strict=False)
+
+
+def _batches(path: Path, kind: type[T]) -> Iterator[tuple[int, bytes, list[T]]]:
+    """Many lines at a time, which is faster: (offset, lines, their records).
+
+    Where there are not as many records as lines (to this decoder, a line is white space like
+    any other), or one is no record, the lines are read one by one, to say which it is.
+    """
+    decoder, number = msgspec.json.Decoder(kind), 1
+    for offset, chunk in _chunks(path):
+        found: list[T] = []
+        with suppress(msgspec.MsgspecError):
+            found = decoder.decode_lines(chunk)
+        count = chunk.count(b"\n")
+        if len(found) != count:
+            lines = chunk.split(b"\n")[:-1]
+            found = [_decode(decoder.decode, x, path, n) for n, x in enumerate(lines, number)]
+        number += count
+        yield offset, chunk, found
+
+
+def _chunks(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The whole lines of a record file, some at a time, with their offsets."""
+    if not path.exists():
+        return
+    offset = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_READ) + file.readline():
+            if whole := chunk[: chunk.rfind(b"\n") + 1]:
+                yield offset, whole
+            offset += len(chunk)
 
 
 def read_at(path: Path, offsets: Iterable[int], kind: type[T]) -> Iterator[T]:

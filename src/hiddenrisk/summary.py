@@ -20,6 +20,7 @@ from hiddenrisk.cell import (
     SEPARATOR,
     UNJUDGED,
     Cell,
+    kinds_of,
 )
 from hiddenrisk.contrast import contrast
 from hiddenrisk.counting import number
@@ -97,25 +98,21 @@ def summarise_cell(
     by_path = [
         [*_groups_of(path, groups), *_views_of(path, benchmark, views)] for path in cell.paths
     ]
+    for path in by_path:
+        path.insert(0, whole)
     repeats = Repeats() if any(cell.repeats) else None
-    failed, silent = 0, Counter[str]()
-    for row in range(len(cell)):
-        members = [whole, *by_path[cell.categories[row]]]
-        told = [
-            _count_row(cell, row, part, members, protocols, judges, repeats) for part in parts
-        ]
-        # A judge may have failed where the others were enough, or on a response counted apart.
-        troubled = cell.troubled(row, parts, judges)
-        failed += bool(troubled) or not FAILED.isdisjoint(told)
-        silent.update(troubled)
-        scored = told[0] in SCORED_OUTCOMES
-        _count_beside(cell, row, members, benchmark, judges if scored else ())
+    for part in parts:
+        _count_part(cell, part, by_path, protocols, judges, repeats)
+    _count_grades(cell, parts[0], by_path, benchmark, judges)
+    _count_facts(cell, by_path)
+    # A judge may have failed where the others were enough, or on a response counted apart.
+    silent = {judge: cell.troubled(parts, judge) for judge in judges}
     for (path, label), count in missing.items():
         members = [whole, *_groups_of(path, groups), *_views_of(path, benchmark, views)]
         _count_missing(members, parts, label, count)
     if repeats:
         for key, category, total in repeats.totals():
-            for group in (whole, *by_path[category]):
+            for group in by_path[category]:
                 group.totals[key][total] += 1
     main = protocols[0]
     whole_json = _whole_json(cell, whole, main, parts, benchmark, judges)
@@ -132,8 +129,8 @@ def summarise_cell(
         "judges": list(judges),
         "jury": cell.rule,
         **whole_json,
-        "failed": failed,
-        "judge_failures": dict(sorted(silent.items())),
+        "failed": len(_failed(cell, parts, judges).union(*silent.values())),
+        "judge_failures": {j: len(rows) for j, rows in sorted(silent.items()) if rows},
         **_unasked(cell, judges, parts),
         "categories": {
             k: _group_json(g, main, parts, benchmark) for k, g in sorted(groups.items())
@@ -236,57 +233,93 @@ def _in_order(place: tuple[str, str]) -> list[str | int]:
     return [int(p) if i % 2 else p for i, p in enumerate(pieces)]
 
 
-def _count_beside(
-    cell: Cell, row: int, members: list[_Group], benchmark: Loaded, judges: Sequence[str]
-) -> None:
-    """Count what was measured of a sample beside its safety.
-
-    Grades count where the sample is in the headline (`judges` is empty where it is not).
-    """
-    for name in benchmark.grades:
-        if (grade := cell.grade(row, name, judges)) is not None:
-            for group in members:
-                group.grades[name][grade] += 1
-    for name, values in cell.facts.items():
-        if row in values:
-            for group in members:
-                group.facts[name][values[row]] += 1
+def _failed(cell: Cell, parts: Sequence[Part], judges: Sequence[str]) -> set[int]:
+    """The samples of which a part ended as a failure."""
+    found: set[int] = set()
+    for part in parts:
+        alike = cell.alike(part, judges)
+        kinds = {kind for kind, (outcome, _) in enumerate(alike.outcomes) if outcome in FAILED}
+        found.update(row for row, kind in enumerate(alike.kinds) if kind in kinds)
+    return found
 
 
-def _count_row(
+def _count_grades(
     cell: Cell,
-    row: int,
     part: Part,
-    members: list[_Group],
+    by_path: Sequence[Sequence[_Group]],
+    benchmark: Loaded,
+    judges: Sequence[str],
+) -> None:
+    """Count what was graded beside safety, of the samples that are in the headline."""
+    if not benchmark.grades:
+        return
+    alike = cell.alike(part, judges)
+    for row, kind in enumerate(alike.kinds):
+        if alike.outcomes[kind][0] not in SCORED_OUTCOMES:
+            continue
+        for name in benchmark.grades:
+            if (grade := cell.grade(row, name, judges)) is not None:
+                for group in by_path[cell.categories[row]]:
+                    group.grades[name][grade] += 1
+
+
+def _count_facts(cell: Cell, by_path: Sequence[Sequence[_Group]]) -> None:
+    """Count what dialogues found out."""
+    for name, values in cell.facts.items():
+        for row, value in values.items():
+            for group in by_path[cell.categories[row]]:
+                group.facts[name][value] += 1
+
+
+def _count_part(
+    cell: Cell,
+    part: Part,
+    by_path: Sequence[Sequence[_Group]],
     protocols: Sequence[Protocol],
     judges: Sequence[str],
     repeats: Repeats | None,
-) -> str:
-    """Count one part of a sample; gives its outcome."""
-    outcome, said = cell.outcome(row, part, judges)
-    label = LABELS[cell.labels[row]]
-    numbers = [number(p, cell, row, part, said, jury=len(judges) > 1) for p in protocols]
-    counted_by = [
-        ((protocol.name, part, label), counted)
-        for protocol, counted in zip(protocols, numbers, strict=True)
-        if counted is not None
+) -> None:
+    """Count one part of all samples, those of a kind and a category at once."""
+    alike = cell.alike(part, judges)
+    labels = [LABELS[cell.labels[row]] for row in alike.first]
+    numbers = [
+        [number(p, cell, row, part, said, jury=len(judges) > 1) for p in protocols]
+        for row, (_, said) in zip(alike.first, alike.outcomes, strict=True)
     ]
+    counted_by = [
+        [((p.name, part, label), n) for p, n in zip(protocols, by, strict=True) if n is not None]
+        for label, by in zip(labels, numbers, strict=True)
+    ]
+    for (path, kind), count in Counter(zip(cell.categories, alike.kinds, strict=True)).items():
+        outcome, label, main = alike.outcomes[kind][0], labels[kind], numbers[kind][0]
+        for group in by_path[path]:
+            group.outcomes[part][outcome] += count
+            for key, counted in counted_by[kind]:
+                group.numbers[key][counted] += count
+            if main is None and outcome != ABSENT:
+                group.uncounted[part, label] += count
+            if group.level == 0 and label == "unsafe":
+                group.counted_as[part, outcome][main] += count
+    _count_words(cell, part, by_path, judges)
     if repeats:
-        repeats.add(cell.prompts[row], cell.categories[row], counted_by)
-    word = None
-    if label == "safe" and outcome in SCORED_OUTCOMES and isinstance(said, float):
-        word = cell.word(row, part, judges, said)
-    for group in members:
-        group.outcomes[part][outcome] += 1
-        for key, counted in counted_by:
-            group.numbers[key][counted] += 1
-        if numbers[0] is None and outcome != ABSENT:
-            group.uncounted[part, label] += 1
-        if group.level == 0 and label == "unsafe":
-            group.counted_as[part, outcome][numbers[0]] += 1
-        if word is not None:
-            group.classes[part][word] += 1
-    return outcome
+        for row, kind in enumerate(alike.kinds):
+            repeats.add(cell.prompts[row], cell.categories[row], counted_by[kind])
+
+
+def _count_words(
+    cell: Cell, part: Part, by_path: Sequence[Sequence[_Group]], judges: Sequence[str]
+) -> None:
+    """Count what judges call the texts on harmless prompts that are in the headline."""
+    alike = cell.alike(part, judges)
+    scores = [
+        said if LABELS[cell.labels[row]] == "safe" and outcome in SCORED_OUTCOMES else None
+        for row, (outcome, said) in zip(alike.first, alike.outcomes, strict=True)
+    ]
+    for row, kind in enumerate(alike.kinds):
+        score = scores[kind]
+        if isinstance(score, float) and (word := cell.word(row, part, judges, score)) is not None:
+            for group in by_path[cell.categories[row]]:
+                group.classes[part][word] += 1
 
 
 def _group_json(
@@ -390,26 +423,28 @@ def shown_rows(
     alone, without a score, and none of these. Of a kind, those of the prompts with the smallest
     digests: a sample drawn without regard to the order, and the same prompts for every model.
     """
-    kinds, outcomes = bytearray(b"\xff" * len(cell)), [""] * len(cell)
-    for row in range(len(cell)):
-        if cell.offsets[row] >= 0:
-            outcomes[row], kinds[row] = _look(cell, row, judges, parts)
+    alike = [cell.alike(part, judges).kinds for part in parts]
+    kinds, first = kinds_of(zip(*alike, strict=True))
+    looks = [_look(cell, row, judges, parts) for row in first]
+    responses = [row for row, offset in enumerate(cell.offsets) if offset >= 0]
     queues = [
         deque(
             heapq.nsmallest(
-                most, (r for r, k in enumerate(kinds) if k == kind), key=cell.prompts.__getitem__
+                most,
+                (row for row in responses if looks[kinds[row]][1] == look),
+                key=cell.prompts.__getitem__,
             )
         )
-        for kind in range(4)
+        for look in range(4)
     ]
     left = min(most, sum(map(len, queues)))
-    for kind in cycle((0, 0, 1, 2, 3)):
+    for look in cycle((0, 0, 1, 2, 3)):
         if not left:
             return
-        if queues[kind]:
+        if queues[look]:
             left -= 1
-            row = queues[kind].popleft()
-            yield row, outcomes[row]
+            row = queues[look].popleft()
+            yield row, looks[kinds[row]][0]
 
 
 def _look(cell: Cell, row: int, judges: Sequence[str], parts: Sequence[Part]) -> tuple[str, int]:
