@@ -5,6 +5,7 @@
     python -m bench --only kills     kill -9 at 20 random moments, each followed by a resume
     python -m bench --only parsing   what taking a response apart takes, ordinary and hostile
     python -m bench --only coverage  how often the intervals of corrected rates hold the truth
+    python -m bench --only report    a stored run of a million verdicts, counted again
     python -m bench --only rewards   how fast reward models score (needs torch: make rewards)
 
 Client and server are processes of their own; only the client is measured (os.wait4).
@@ -31,7 +32,7 @@ from bench.parsing import measure_parsing
 
 CONCURRENCY = 256
 LATENCY_S = 0.05
-PARTS = ("cpu", "memory", "help", "kills", "parsing", "coverage", "rewards", "harm")
+PARTS = ("cpu", "memory", "help", "kills", "parsing", "coverage", "rewards", "harm", "report")
 SERVED = {"cpu", "memory", "help"}
 RESULTS = Path(__file__).parent / "results"
 
@@ -192,6 +193,10 @@ def main() -> None:
         from bench.harm import measure_harm  # numpy and scipy, as above
 
         found["harm"] = measure_harm(quick=options.quick, seed=options.seed)
+    if "report" in options.only:
+        from bench.report import measure_report  # only this one needs the package itself
+
+        found["report"] = measure_report(options.models, options.prompts, options.seed)
     if options.write:
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{options.write}.json"
@@ -225,11 +230,14 @@ def _options() -> argparse.Namespace:
     add("--reward", metavar="SPEC", help="a reward model instead of a random one, for `rewards`")
     add("--texts", type=int, help="how many it scores: 1024 on a GPU, 96 on a CPU")
     add("--batch-tokens", type=int, help="tokens of a batch, padding included")
+    add("--models", type=int, default=10, help="of the stored run of `report`")
+    add("--prompts", type=int, default=50_000, help="that each of them is asked")
     add("--quick", action="store_true", help="1,000 samples, once; no large memory run; few cells")
     add("--write", metavar="NAME", help="keep the numbers in bench/results/NAME.json")
     options = parser.parse_args()
     if options.quick:
         options.samples, options.repeat, options.memory = 1000, 1, [1000]
+        options.models, options.prompts = 2, 5000
     return options
 
 

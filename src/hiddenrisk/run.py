@@ -38,8 +38,8 @@ from hiddenrisk.store import (
     REWARD_MODELS,
     VERDICTS,
     Journal,
+    placed_records,
     read_at,
-    records,
     write_json,
     write_text,
 )
@@ -163,8 +163,38 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, Any]:
-    """Count the records of a run, and write summary.json and report.html.
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """What the records of a run come to."""
+
+    summary: dict[str, Any]
+    """The content of summary.json."""
+    flips: list[dict[str, Any]]
+    """The lines of flips.jsonl."""
+    shown: dict[str, Example]
+    """Responses for the page, by key, without what the judges said of them."""
+
+
+def report(
+    opened: Opened, folder: Path, *, stopped: bool = False, to: Path | None = None
+) -> dict[str, Any]:
+    """Count the records of a run, and write summary.json, flips.jsonl and report.html.
+
+    Args:
+        opened: the plan.
+        folder: the run directory.
+        stopped: something of a sample is missing, even if all is judged.
+        to: where the files go; into the run directory if None.
+    """
+    found, to = counted(opened, folder, stopped=stopped), to or folder
+    write_text(to / FLIPS, "".join(f"{_one_line(flip)}\n" for flip in found.flips))
+    write_json(to / SUMMARY, found.summary)
+    page = render(found.summary, with_verdicts(folder, found.shown), _manifest(folder))
+    write_text(to / REPORT, page)
+    return found.summary
+
+
+def counted(opened: Opened, folder: Path, *, stopped: bool = False) -> Counted:
+    """Count the records of a run; nothing is written.
 
     Args:
         opened: the plan.
@@ -180,6 +210,7 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
     shown: dict[str, Example] = {}
     flips: list[dict[str, Any]] = []
     known = Known(set(), set())
+    samples = {b.name: profiled(b, opened.plan) for b in opened.benchmarks}
     for (text, _), model in zip(asked_under(opened.plan), opened.models, strict=True):
         benchmarks: dict[str, Any] = {}
         for benchmark in opened.benchmarks:
@@ -200,7 +231,7 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
                     *_late_notes(cell, model),
                 ],
                 looker=opened.looker_of(benchmark),
-                sample=profiled(benchmark, opened.plan),
+                sample=samples[benchmark.name],
                 rubric=opened.rubrics(benchmark),
                 readings=opened.readings(benchmark, before),
             )
@@ -244,10 +275,7 @@ def report(opened: Opened, folder: Path, *, stopped: bool = False) -> dict[str, 
         },
     }
     result["complete"] = not stopped and not summary.incomplete(result)
-    write_text(folder / FLIPS, "".join(f"{_one_line(flip)}\n" for flip in flips))
-    write_json(folder / SUMMARY, result)
-    write_text(folder / REPORT, render(result, _with_verdicts(folder, shown), _manifest(folder)))
-    return result
+    return Counted(summary=result, flips=flips, shown=shown)
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
@@ -386,20 +414,26 @@ def _transcript(dialogue: tuple[Message, ...]) -> str:
     return "\n\n".join(f"{m.role.capitalize()}: {m.content}" for m in dialogue)
 
 
-def _with_verdicts(folder: Path, examples: dict[str, Example]) -> list[Example]:
+class _Judged(msgspec.Struct):
+    response: str
+
+
+def with_verdicts(folder: Path, examples: dict[str, Example]) -> list[Example]:
     """The examples with what the judges said, which takes one look at all verdicts."""
     said: dict[str, list[ExampleVerdict]] = {key: [] for key in examples}
-    for verdict in records(folder / VERDICTS, Verdict) if examples else ():
-        if verdict.response in said:
-            said[verdict.response].append(
-                ExampleVerdict(
-                    judge=verdict.judge,
-                    part=verdict.part.value,
-                    label=verdict.label,
-                    score=verdict.score,
-                    reason=verdict.reason,
-                )
+    path = folder / VERDICTS
+    every = placed_records(path, _Judged) if examples else ()
+    places = [at for at, verdict in every if verdict.response in said]
+    for verdict in read_at(path, places, Verdict) if places else ():
+        said[verdict.response].append(
+            ExampleVerdict(
+                judge=verdict.judge,
+                part=verdict.part.value,
+                label=verdict.label,
+                score=verdict.score,
+                reason=verdict.reason,
             )
+        )
     return [replace(e, verdicts=tuple(said[key])) for key, e in examples.items()]
 
 

@@ -34,6 +34,7 @@ from hiddenrisk.cli.data import data
 from hiddenrisk.cli.gate import gate
 from hiddenrisk.cli.harm import harm
 from hiddenrisk.cli.labels import labels
+from hiddenrisk.cli.report import report
 from hiddenrisk.cli.runs import import_, judge
 from hiddenrisk.errors import HiddenRiskError, UsageError, unknown
 
@@ -89,6 +90,7 @@ def cli() -> None:
     hiddenrisk assess --help               models, judges and benchmarks, with examples
     hiddenrisk judge RUN --judge SPEC      a stored run by another judge, nothing generated
     hiddenrisk import FILE... --out RUN    recorded transcripts become a run
+    hiddenrisk report RUN                  a stored run counted again, nobody asked
     hiddenrisk benchmarks                  what can be measured, by which protocols
     hiddenrisk compare A B                 models against each other, on shared prompts
     hiddenrisk gate RUN --against BASELINE --margin 0.02    exit code 1 if it may be worse
@@ -99,7 +101,7 @@ def cli() -> None:
     """  # noqa: D301 - \b keeps click from joining the lines
 
 
-for verb in (judge, import_, compare, gate, harm, calibrate, labels, data):
+for verb in (judge, import_, report, compare, gate, harm, calibrate, labels, data):
     cli.add_command(verb)
 
 _EXAMPLES = """
