@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -274,6 +274,7 @@ def counted(opened: Opened, folder: Path, *, stopped: bool = False) -> Counted:
             for (role, label), count in sorted(found.usage.items())
         },
     }
+    result["findings"] = _findings(found, opened, result)
     result["complete"] = not stopped and not summary.incomplete(result)
     return Counted(summary=result, flips=flips, shown=shown)
 
@@ -331,6 +332,31 @@ def _harmfulness(folder: Path, found: Records, opened: Opened) -> dict[str, Any]
     from hiddenrisk.harm_summary import harm_json  # noqa: PLC0415 - numpy and scipy take a while
 
     return harm_json(folder, found, opened, roles_of(opened))
+
+
+def _findings(found: Records, opened: Opened, result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The paper's questions, where the run says anything to them."""
+    # numpy and scipy take a while to import
+    from hiddenrisk.findings.questions import (  # noqa: PLC0415
+        Material,
+        findings_json,
+        worth_asking,
+    )
+    from hiddenrisk.scores import columns  # noqa: PLC0415 - as above
+
+    held = list(columns(opened, found))
+    if not worth_asking(result["roles"], held):
+        return []
+    return findings_json(
+        Material(
+            opened=opened,
+            found=found,
+            columns=held,
+            roles=result["roles"],
+            harmfulness=result["harmfulness"],
+            models=result["models"],
+        )
+    )
 
 
 def _missing(cell: Cell, benchmark: Loaded, plan: Plan) -> Counter[tuple[tuple[str, ...], str]]:

@@ -31,6 +31,7 @@ from hiddenrisk.cli.common import (
 )
 from hiddenrisk.cli.compare import compare
 from hiddenrisk.cli.data import data
+from hiddenrisk.cli.findings import findings
 from hiddenrisk.cli.gate import gate
 from hiddenrisk.cli.harm import harm
 from hiddenrisk.cli.labels import labels
@@ -94,6 +95,7 @@ def cli() -> None:
     hiddenrisk benchmarks                  what can be measured, by which protocols
     hiddenrisk compare A B                 models against each other, on shared prompts
     hiddenrisk gate RUN --against BASELINE --margin 0.02    exit code 1 if it may be worse
+    hiddenrisk findings RUN                the paper's questions, answered with evidence
     hiddenrisk harm RUN                    how harmful are its unsafe answers? (reward models)
     hiddenrisk calibrate                   how good are judges, against human labels?
     hiddenrisk data list                   which data are on this machine; pull, verify
@@ -101,7 +103,7 @@ def cli() -> None:
     """  # noqa: D301 - \b keeps click from joining the lines
 
 
-for verb in (judge, import_, report, compare, gate, harm, calibrate, labels, data):
+for verb in (judge, import_, report, compare, gate, findings, harm, calibrate, labels, data):
     cli.add_command(verb)
 
 _EXAMPLES = """
