@@ -119,6 +119,8 @@ def _of_paper(smallest: float) -> dict[str, Any]:
     about = f"the numbers that {paper['paper']} prints, with unpaired tests"
     return {
         "of": about,
+        "published": True,
+        "models": list(paper["models"]),
         "roles": roles,
         "smallest": smallest,
         "findings": paper_findings(smallest),
@@ -143,6 +145,8 @@ def _of_run(
     roles = named_roles(labels, reference, pairs, roles_of(opened))
     return {
         "of": str(run),
+        "published": False,
+        "models": labels,
         "roles": roles,
         "smallest": smallest,
         "findings": findings_of(opened, run, roles, smallest),

@@ -23,19 +23,26 @@ _MEASURES = {
 }
 
 
+_NO_EVIDENCE = (
+    "How far the judge's own errors matter is not known here: the run has no calibration and no "
+    "labels (`hiddenrisk calibrate`, and --calibration or --labels where the run is judged)."
+)
+
+
 def answers(found: dict[str, Any]) -> Iterator[RenderableType]:
     """Each question with its answer and why, and what that hangs on."""
     roles = found["roles"]
-    named = [f"reference {roles['reference'] or 'none'}"]
+    named = [f"reference {roles['reference']}"] if roles["reference"] else []
     named += [
         f"{pair['base']} to {pair[way]} ({way})"
         for pair in roles["pairs"]
         for way in WAYS
         if way in pair
     ]
-    yield Text(plain(f"Findings of {found['of']} : {', '.join(named)}"))
+    named = named or [f"no reference and no pairs among {words.listed(found['models'])}"]
+    yield Text(plain(f"Findings of {found['of']}: {', '.join(named)}"))
     yield Text()
-    grid = Table.grid(padding=(0, 2, 1, 0))
+    grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     for finding in found["findings"]:
@@ -44,7 +51,11 @@ def answers(found: dict[str, Any]) -> Iterator[RenderableType]:
         for line in (finding["because"], *_beside(finding)):
             told.append(f"\n{plain(line)}", style="not bold")
         grid.add_row(Text(answer, style=_STYLES.get(finding["answer"], "")), told)
+        grid.add_row()
     yield grid
+    tested = [f for f in found["findings"] if f["family"]]
+    if tested and not found["published"] and not any(f["sensitivity"]["judge"] for f in tested):
+        yield Text(f"{_NO_EVIDENCE}\n")
 
 
 def _beside(finding: dict[str, Any]) -> Iterator[str]:
@@ -100,7 +111,7 @@ def evidence_tables(found: dict[str, Any]) -> Iterator[RenderableType]:
             rows += second["evidence"]
         if rows:
             title = f"{finding['question']} {finding['family']}"
-            yield _evidence(title, rows)
+            yield _evidence(title, rows, gap=finding["id"] in {"gap", "attack_gap"})
             yield Text()
     for note, names in _notes(found).items():
         yield Text(plain(f"* {note} ({'; '.join(names)})"))
@@ -111,12 +122,12 @@ def _notes(found: dict[str, Any]) -> dict[str, list[str]]:
     notes: dict[str, list[str]] = {}
     for finding in found["findings"]:
         for row in finding["evidence"]:
-            if row["note"] and row["n"]:
+            if row["note"]:
                 notes.setdefault(row["note"], []).append(words.name_of(_test(row)))
     return notes
 
 
-def _evidence(title: str, rows: list[dict[str, Any]]) -> Table:
+def _evidence(title: str, rows: list[dict[str, Any]], *, gap: bool) -> Table:
     table = Table(
         title=Text(plain(title)),
         title_justify="left",
@@ -125,16 +136,18 @@ def _evidence(title: str, rows: list[dict[str, Any]]) -> Table:
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
-    # Two sides of each model: they name the columns, and the model the row.
+    # Where all rows have one first side, or two sides of one model, columns name the sides.
     within = all(row["model"] for row in rows)
-    sides = (rows[0]["first"], rows[0]["second"]) if within else ("first", "second")
-    for name in ("model" if within else "first → second", "benchmark"):
+    sides = ("reference", "model") if gap else ("first", "second")
+    sides = (rows[0]["first"], rows[0]["second"]) if within else sides
+    for name in ("model" if within or gap else "first → second", "benchmark"):
         table.add_column(name, overflow="fold")
     for name in ("n", *sides, "difference [95%]", "p"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("answer", no_wrap=True)
     for row in rows:
-        table.add_row(*_cells(row))
+        name = row["second"] if gap else row["model"] or f"{row['first']} → {row['second']}"
+        table.add_row(plain(name), *_cells(row))
     return table
 
 
@@ -143,14 +156,13 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     by = "" if test.measure in words.RATES else f"\n{test.measure}"
     apart = words.difference(test, bare=True) if row["n"] else "—"
     return (
-        plain(test.model or f"{row['first']} → {row['second']}"),
         plain(row["benchmark"]) + by,
         f"{row['n']:,}",
         words.number(test, test.first_rate),
         words.number(test, test.second_rate),
         apart,
         words.p_value(row["p_holm"]),
-        row["answer"].replace("_", " ") + ("*" if row["note"] and row["n"] else ""),
+        row["answer"].replace("_", " ") + ("*" if row["note"] else ""),
     )
 
 

@@ -43,15 +43,15 @@ def _said(settled: "Settled", rows: Sequence[_Row]) -> str:
     if settled.answer == "mixed":
         return (
             f"in {of(len(towards), m)} {question.claim}, {_by(towards)}, and in {len(against)} "
-            f"{question.opposite}, {_by(against)}{_rest(rows)}{surely}"
+            f"{question.opposite}, {_by(against)}{_rest(settled)}{surely}"
         )
     if towards:
         small = ", though by less than matters" if all(d.small for _, d in towards) else ""
-        return (
-            f"in {of(len(towards), m)} {question.claim}, {_by(towards)}{small}{_rest(rows)}{surely}"
-        )
+        return f"in {of(len(towards), m)} {question.claim}, {_by(towards)}{small}{_rest(settled)}{surely}"
     if against:
-        return f"in {of(len(against), m)} {question.opposite}, {_by(against)}{_rest(rows)}{surely}"
+        return (
+            f"in {of(len(against), m)} {question.opposite}, {_by(against)}{_rest(settled)}{surely}"
+        )
     return _unclear(settled, rows)
 
 
@@ -66,7 +66,9 @@ def _unclear(settled: "Settled", rows: Sequence[_Row]) -> str:
     else:
         which = "the one comparison does not show" if m == 1 else f"none of {m} comparisons shows"
         said = f"{which} that {settled.question.claim}"
-    return f"{said}: {_all_of(rows)}{least}"
+    lost = len(settled.decisions) - m
+    unmeasured = f" ({lost} not measured)" if lost else ""
+    return f"{said}: {_all_of(rows)}{unmeasured}{least}"
 
 
 def _corrected(bound: str, p: float, settled: "Settled") -> str:
@@ -78,12 +80,16 @@ def _corrected(bound: str, p: float, settled: "Settled") -> str:
     return f"; {'p' if settled.family == 1 else 'Holm-corrected p'} {said}"
 
 
-def _rest(rows: Sequence[_Row]) -> str:
-    """` (3 undecided, 1 refuted)`: what the others came to."""
-    small = sum(d.answer == "refuted" and not d.reversed for _, d in rows)
-    undecided = sum(d.answer == "undecided" for _, d in rows)
-    said = [f"{undecided} undecided"] if undecided else []
-    said += [f"{small} with less than {smallest_of(rows[0][0])} that way"] if small else []
+def _rest(settled: "Settled") -> str:
+    """` (3 undecided, 1 not measured)`: what the others came to."""
+    answers = [d.answer for d in settled.decisions]
+    small = sum(d.answer == "refuted" and not d.reversed for d in settled.decisions)
+    counts = {
+        "undecided": answers.count("undecided"),
+        f"with less than {smallest_of(settled.tests[0])} that way": small,
+        "not measured": answers.count("not_measured"),
+    }
+    said = [f"{count} {name}" for name, count in counts.items() if count]
     return f" ({', '.join(said)})" if said else ""
 
 
