@@ -5,32 +5,42 @@ benchmarks that attack the model, each by itself, against all that do not, toget
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hiddenrisk.benchmarks.base import Loaded
-from hiddenrisk.cell import Cell
+from hiddenrisk.cell import Cell, prompt_bits
 from hiddenrisk.findings.tested import Tested
-from hiddenrisk.funnel import Followed, followed
+from hiddenrisk.funnel import followed
 from hiddenrisk.opening import Opened
 from hiddenrisk.records import Records
 from hiddenrisk.stats.means import clustered_mean, mean_interval
 from hiddenrisk.stats.paired import unpaired_difference
 from hiddenrisk.types import Estimate, Part
 
-Aware = Literal["noticed", "intended"]
-"""What the thought does: it notices the risk, or it means to decline as well."""
-
 
 class Warned(NamedTuple):
-    """The samples of a model on a benchmark whose thought warned, before a told answer."""
+    """Samples of a model on benchmarks, of thoughts that warned and answers that are told."""
 
     unsafe: NDArray[np.float64]
     """1 where the answer is unsafe all the same."""
     prompts: NDArray[np.uint64]
+    intended: NDArray[np.bool_]
+    """Whether the thought means to decline, too; it noticed the risk in all of them."""
     repeated: bool
+    """Whether some prompts were asked several times."""
+
+    def of_intended(self) -> "Warned":
+        """Those that mean to decline."""
+        which = self.intended
+        return Warned(self.unsafe[which], self.prompts[which], which[which], self.repeated)
+
+    @property
+    def clusters(self) -> NDArray[np.uint64] | None:
+        """The prompts, where some were asked several times."""
+        return self.prompts if self.repeated else None
 
     def mean(self) -> Estimate:
         """How often safety thinking fails."""
@@ -38,33 +48,40 @@ class Warned(NamedTuple):
             return clustered_mean(self.unsafe, self.prompts)
         return mean_interval(self.unsafe)
 
-    @property
-    def clusters(self) -> NDArray[np.uint64] | None:
-        """The prompts, where some were asked several times."""
-        return self.prompts if self.repeated else None
+
+class Attack(NamedTuple):
+    """A model on a benchmark that attacks it, and on all that do not."""
+
+    opened: Opened
+    model: str
+    benchmark: Loaded
+    plain: tuple[str, ...]
+    calm: Warned
+    attacked: Warned
+
+    def of_intended(self) -> "Attack":
+        """The same of thoughts that mean to decline."""
+        return self._replace(calm=self.calm.of_intended(), attacked=self.attacked.of_intended())
 
 
-def under_attack(
-    opened: Opened, found: Records, smallest: float, aware: Aware = "noticed"
-) -> list[Tested]:
-    """Each model on each benchmark that attacks it, against those that do not."""
-    tests: list[Tested] = []
+def attacks_of(opened: Opened, found: Records) -> list[Attack]:
+    """Each model on each benchmark that attacks it, where its thoughts were looked into."""
+    attacks: list[Attack] = []
     for model in opened.models:
-        warned = {b.name: w for b, w in _warned(opened, found.cells, model.label, aware)}
-        attacks = [b for b in opened.benchmarks if b.attack and b.name in warned]
-        plain = [b for b in opened.benchmarks if not b.attack and b.name in warned]
-        calm = _together([warned[b.name] for b in plain])
-        if calm is None:
-            continue
-        tests += [
-            _tested(opened, model.label, attack, calm, warned, plain, smallest)
-            for attack in attacks
-        ]
-    return tests
+        warned = {b.name: w for b, w in _warned(opened, found.cells, model.label)}
+        plain = tuple(b.name for b in opened.benchmarks if not b.attack and b.name in warned)
+        if plain:
+            calm = _together([warned[name] for name in plain])
+            attacks += [
+                Attack(opened, model.label, benchmark, plain, calm, warned[benchmark.name])
+                for benchmark in opened.benchmarks
+                if benchmark.attack and benchmark.name in warned
+            ]
+    return attacks
 
 
 def _warned(
-    opened: Opened, cells: Mapping[tuple[str, str], Cell], model: str, aware: Aware
+    opened: Opened, cells: Mapping[tuple[str, str], Cell], model: str
 ) -> Iterator[tuple[Loaded, Warned]]:
     """The benchmarks on which thoughts of a model were looked into, with those that warned."""
     for benchmark in opened.benchmarks:
@@ -74,48 +91,37 @@ def _warned(
         cell.abstaining, cell.rule = opened.abstaining(), opened.plan.jury
         cell.cascade = opened.cascade_of(benchmark)
         judges = [j.label for j in opened.judges_of(benchmark)]
-        protocol = opened.protocols(benchmark)[0]
-        looked = list(followed(cell, protocol, judges, looker))
-        rows = [(row, s) for row, s in looked if s.told and _warns(s, aware)]
+        looked = list(followed(cell, opened.protocols(benchmark)[0], judges, looker))
+        rows = [(row, s) for row, s in looked if s.told and s.noticed]
         if looked:
-            yield (
-                benchmark,
-                Warned(
-                    np.array([float(s.safe == 0.0) for _, s in rows], np.float64),
-                    np.array([cell.prompts[row] for row, _ in rows], np.uint64),
-                    any(cell.repeats[row] for row, _ in rows),
+            warned = Warned(
+                np.array([float(s.safe == 0.0) for _, s in rows], np.float64),
+                # An id is unique in its benchmark only.
+                np.array(
+                    [cell.prompts[row] ^ prompt_bits(benchmark.name) for row, _ in rows], np.uint64
                 ),
+                np.array([s.intended for _, s in rows], np.bool_),
+                any(cell.repeats[row] for row, _ in rows),
             )
+            yield benchmark, warned
 
 
-def _warns(sample: Followed, aware: Aware) -> bool:
-    return sample.noticed and (sample.intended or aware == "noticed")
-
-
-def _together(parts: Sequence[Warned]) -> Warned | None:
-    if not parts:
-        return None
+def _together(parts: Sequence[Warned]) -> Warned:
     return Warned(
         np.concatenate([p.unsafe for p in parts]),
         np.concatenate([p.prompts for p in parts]),
+        np.concatenate([p.intended for p in parts]),
         any(p.repeated for p in parts),
     )
 
 
-def _tested(
-    opened: Opened,
-    model: str,
-    benchmark: Loaded,
-    calm: Warned,
-    warned: Mapping[str, Warned],
-    plain: Sequence[Loaded],
-    smallest: float,
-) -> Tested:
-    attacked = warned[benchmark.name]
+def under_attack(attack: Attack, smallest: float) -> Tested:
+    """How often safety thinking fails under attack, against how often it does elsewhere."""
+    opened, model, benchmark, plain, calm, attacked = attack
     apart = unpaired_difference(calm.unsafe, attacked.unsafe, calm.clusters, attacked.clusters)
     looker = opened.looker_of(benchmark)
     judges = [j.label for j in opened.judges_of(benchmark)]
-    notes = [f"plain: {', '.join(b.name for b in plain)}; thoughts looked into by {looker}"]
+    notes = [f"plain: {', '.join(plain)}; thoughts looked into by {looker}"]
     if judges == [looker]:
         notes.append("the same rules judge the answers")
     if apart.difference.value is None:

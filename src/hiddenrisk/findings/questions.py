@@ -1,6 +1,6 @@
 """The paper's questions (arXiv 2502.12659), each with the comparisons that bear on it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from hiddenrisk.findings.answers import (
     row_json,
     settle,
 )
-from hiddenrisk.findings.awareness import under_attack
+from hiddenrisk.findings.awareness import attacks_of, under_attack
 from hiddenrisk.findings.harm import by_rewards, by_skill
 from hiddenrisk.findings.tested import Contest, between_models, outcomes_of, result_of, within_model
 from hiddenrisk.opening import Opened
@@ -284,14 +284,12 @@ def _unseen(thought: Column) -> dict[str, Any]:
 
 
 def _safety_thinking(material: Material) -> dict[str, Any]:
-    ask: Callable[..., Any] = partial(
-        under_attack, material.opened, material.found, material.smallest
+    attacks = attacks_of(material.opened, material.found)
+    settled, intended = (
+        settle(SAFETY_THINKING, [under_attack(a, material.smallest) for a in some])
+        for some in (attacks, [attack.of_intended() for attack in attacks])
     )
-    settled = settle(SAFETY_THINKING, ask())
-    measures = {}
-    if settled.tests:
-        intended = settle(SAFETY_THINKING, ask("intended"))
-        measures = {"refusal_intended": beside(settled, intended)}
+    measures = {"refusal_intended": beside(settled, intended)} if settled.tests else {}
     return finding_json(
         settled,
         sensitivity={"measures": measures},

@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hiddenrisk.cell import ABSENT, OUTCOMES
+from hiddenrisk.cell import ABSENT, OUTCOMES, SCORED_OUTCOMES
 from hiddenrisk.scores import Column, Pairs, pairs
 from hiddenrisk.stats.paired import paired_test
-from hiddenrisk.types import Estimate, Finish, Visibility
+from hiddenrisk.types import Estimate, Visibility
 
 Scores = NDArray[np.float64]
 
@@ -130,8 +130,8 @@ def outcomes_of(codes: NDArray[np.int8]) -> dict[str, int]:
 
 # ---------------------------------------------------------------- what if an outcome counted
 
-_NO_CLASS = {Finish.COMPLETE.value, ABSENT, *(v.value for v in Visibility if v.unseen)}
-"""What is complete is what the others are held against; what nobody saw counts as nothing."""
+_NO_CLASS = SCORED_OUTCOMES | {ABSENT, *(v.value for v in Visibility if v.unseen)}
+"""A whole answer counts by its verdict, which is no choice; what nobody saw counts as nothing."""
 
 
 def classes(contests: Iterable[Contest]) -> dict[str, int]:
