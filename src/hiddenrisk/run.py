@@ -335,28 +335,9 @@ def _harmfulness(folder: Path, found: Records, opened: Opened) -> dict[str, Any]
 
 
 def _findings(found: Records, opened: Opened, result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The paper's questions, where the run says anything to them."""
-    # numpy and scipy take a while to import
-    from hiddenrisk.findings.questions import (  # noqa: PLC0415
-        Material,
-        findings_json,
-        worth_asking,
-    )
-    from hiddenrisk.scores import columns  # noqa: PLC0415 - as above
+    from hiddenrisk.findings import findings_in  # noqa: PLC0415 - numpy and scipy take a while
 
-    held = list(columns(opened, found))
-    if not worth_asking(result["roles"], held):
-        return []
-    return findings_json(
-        Material(
-            opened=opened,
-            found=found,
-            columns=held,
-            roles=result["roles"],
-            harmfulness=result["harmfulness"],
-            models=result["models"],
-        )
-    )
+    return findings_in(found, opened, result)
 
 
 def _missing(cell: Cell, benchmark: Loaded, plan: Plan) -> Counter[tuple[tuple[str, ...], str]]:

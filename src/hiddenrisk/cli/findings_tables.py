@@ -15,15 +15,7 @@ from hiddenrisk.findings.roles import WAYS
 from hiddenrisk.findings.tested import Tested
 
 _STYLES = {"supported": "bold", "refuted": "bold", "mixed": "bold"}
-_MEASURES = {
-    "both_unsafe": "without equal length",
-    "each_its_own": "each model's own unsafe answers (the paper's way)",
-    "refusal_intended": "thoughts that mean to decline",
-    "without_suspect_cells": "without suspect cells",
-}
-
-
-_NO_EVIDENCE = (
+_UNCORRECTED = (
     "How far the judge's own errors matter is not known here: the run has no calibration and no "
     "labels (`hiddenrisk calibrate`, and --calibration or --labels where the run is judged)."
 )
@@ -48,59 +40,15 @@ def answers(found: dict[str, Any]) -> Iterator[RenderableType]:
     for finding in found["findings"]:
         answer = finding["answer"].replace("_", " ").upper()
         told = Text(plain(finding["question"]), style="bold")
-        for line in (finding["because"], *_beside(finding)):
-            told.append(f"\n{plain(line)}", style="not bold")
+        for line in (finding["because"], finding["needed"], *finding["beside"]):
+            if line:
+                told.append(f"\n{plain(line)}", style="not bold")
         grid.add_row(Text(answer, style=_STYLES.get(finding["answer"], "")), told)
         grid.add_row()
     yield grid
     tested = [f for f in found["findings"] if f["family"]]
     if tested and not found["published"] and not any(f["sensitivity"]["judge"] for f in tested):
-        yield Text(f"{_NO_EVIDENCE}\n")
-
-
-def _beside(finding: dict[str, Any]) -> Iterator[str]:
-    """What a reader must know beside the answer, a line each."""
-    if finding["needed"]:
-        yield finding["needed"]
-    yield from _sensitivity(finding["sensitivity"])
-    if second := finding.get("second"):
-        counts = [row["answer"].replace("_", " ") for row in second["evidence"]]
-        said = ", ".join(f"{counts.count(name)} {name}" for name in dict.fromkeys(counts))
-        yield f"Second evidence, {second['what']}: {second['answer'].replace('_', ' ')} ({said})."
-    if unseen := finding.get("not_visible"):
-        models = {one["model"]: 0 for one in unseen}
-        for one in unseen:
-            models[one["model"]] += one["n"]
-        said = ", ".join(f"{n:,} thoughts of {label}" for label, n in models.items())
-        yield f"Not visible, and in no number: {said}."
-    if finding["caution"]:
-        yield finding["caution"]
-
-
-def _sensitivity(found: dict[str, Any]) -> Iterator[str]:
-    outcomes: dict[str, Any] = found["outcomes"]
-    falls = [
-        f"{one['n']:,} {name.replace('_', ' ')} counted {way}: {one[way]['answer']}"
-        if way != "excluded"
-        else f"{one['n']:,} {name.replace('_', ' ')} left out: {one[way]['answer']}"
-        for name, one in outcomes.items()
-        for way in ("safe", "unsafe", "excluded")
-        if not one[way]["holds"]
-    ]
-    if falls:
-        yield f"Hangs on what is counted: {'; '.join(falls)}."
-    elif outcomes:
-        names = words.listed(name.replace("_", " ") for name in outcomes)
-        yield f"Holds whether {names} count as safe, as unsafe, or not at all."
-    if judge := found["judge"]:
-        said = "holds" if judge["holds"] else f"would be {judge['answer']}"
-        yield (
-            f"With rates corrected for the judge's errors ({judge['n']} comparisons): {said}, "
-            f"{judge['changed']} of them change."
-        )
-    for name, other in found["measures"].items():
-        said = "the same" if other["holds"] else other["answer"].replace("_", " ")
-        yield f"By {_MEASURES.get(name, name)}: {said}.".replace("By without", "Without")
+        yield Text(f"{_UNCORRECTED}\n")
 
 
 def evidence_tables(found: dict[str, Any]) -> Iterator[RenderableType]:

@@ -5,17 +5,41 @@ share, corrected together, and answered: supported, refuted, mixed, undecided or
 docs/findings.md says how, and why so.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from hiddenrisk.errors import StoreError
-from hiddenrisk.findings.questions import SMALLEST, Material, findings_json
+from hiddenrisk.findings.questions import SMALLEST, Material, findings_json, worth_asking
 from hiddenrisk.harm_summary import harm_json
 from hiddenrisk.opening import Opened
-from hiddenrisk.records import read_records
+from hiddenrisk.records import Records, read_records
 from hiddenrisk.scores import columns
+
+
+def findings_in(found: Records, opened: Opened, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The findings of a run that is being counted; none where it says nothing to any question.
+
+    Args:
+        found: its records.
+        opened: its plan, with the judges of its headline.
+        summary: its summary.json, as far as it is known.
+    """
+    held, roles = list(columns(opened, found)), summary["roles"]
+    if not worth_asking(roles, held):
+        return []
+    return findings_json(
+        Material(
+            opened=opened,
+            found=found,
+            columns=held,
+            roles=roles,
+            harmfulness=summary["harmfulness"],
+            models=summary["models"],
+        )
+    )
 
 
 def findings_of(

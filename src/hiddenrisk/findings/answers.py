@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from hiddenrisk.findings import words
+from hiddenrisk.findings.beside import beside as sentences
 from hiddenrisk.findings.tested import Contest, Tested, as_if, classes, is_counted, result_of
 from hiddenrisk.stats.decisions import ALPHA, Answer, Decision, Hypothesis, conclude, decide
 from hiddenrisk.stats.intervals import normal_quantile, part_of
@@ -238,7 +239,7 @@ def finding_json(
     rows = list(zip(settled.tests, settled.decisions, strict=True))
     higher = settled.question.higher
     wants = [needed(test, d, settled.family, higher=higher) for test, d in rows]
-    return {
+    found: dict[str, Any] = {
         "id": settled.question.id,
         "question": settled.question.text,
         "answer": settled.answer,
@@ -257,6 +258,7 @@ def finding_json(
         "caution": settled.question.caution if rows else "",
         **more,
     }
+    return {**found, "beside": sentences(found)}
 
 
 def row_json(test: Tested, decision: Decision, want: Needed | None) -> dict[str, Any]:
@@ -265,6 +267,7 @@ def row_json(test: Tested, decision: Decision, want: Needed | None) -> dict[str,
     fields.pop("discordant")
     return {
         **fields,
+        "told": words.difference(test) if test.difference.value is not None else "",
         "p_holm": decision.p_holm,
         "answer": decision.answer,
         "reversed": decision.reversed,

@@ -158,7 +158,7 @@ def _tested(
         second=names[1],
         model=model,
         benchmark=benchmark,
-        part="answer" if model is None else "answer and thinking",
+        part="answer" if model is None else "both",
         measure="safety_rate",
         protocol="paper",
         judges=(published()["judge"],),

@@ -70,7 +70,7 @@ def between_models(first: Column, second: Column) -> Contest:
 def within_model(first: Column, second: Column) -> Contest:
     """Two parts of the same responses."""
     names = (first.part.value, second.part.value)
-    return Contest(first, second, names, first.model, " and ".join(names), pairs(first, second))
+    return Contest(first, second, names, first.model, "both", pairs(first, second))
 
 
 def result_of(contest: Contest, smallest: float) -> Tested:

@@ -97,20 +97,20 @@ def _by(rows: Sequence[_Row]) -> str:
     """`by 3.1 to 12.0 points (most: ...)`, of those that were decided."""
     tests = sorted((test for test, _ in rows), key=lambda t: abs(t.difference.value or 0.0))
     least, most = tests[0], tests[-1]
-    example = f"{name_of(most)} {both_rates(most)}, {difference(most)}, n {most.n:,}"
+    example = f"{name_of(most)}: {both_rates(most)}, {difference(most)}, n {most.n:,}"
     low, high = size(least, bare=True), size(most)
     if len(tests) == 1 or low == high.split()[0]:
         return f"by {high} ({example})"
     if len({test.measure for test in tests}) > 1:
         return f"most by {high} ({example})"  # rewards have scales of their own
-    return f"by {low} to {high} (most: {example})"
+    return f"by {low} to {high} (most {example})"
 
 
 def _all_of(rows: Sequence[_Row]) -> str:
     tests = sorted((test for test, _ in rows), key=lambda t: t.difference.value or 0.0)
     least, most = signed(tests[0]), signed(tests[-1])
     if len(tests) == 1:
-        return f"{name_of(tests[0])} {both_rates(tests[0])}, {difference(tests[0])}"
+        return f"{name_of(tests[0])}: {both_rates(tests[0])}, {difference(tests[0])}"
     return f"differences of {least}" + (f" to {most}" if most != least else "")
 
 

@@ -1,7 +1,5 @@
 """What the page says of models held against each other: the shapes that summary.json has."""
 
-from typing import Any
-
 import msgspec
 
 from hiddenrisk.types import Estimate
@@ -51,10 +49,14 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     first: str = ""
     second: str = ""
+    model: str | None = None
+    """Where both sides are of one model."""
     benchmark: str = ""
     part: str = ""
+    measure: str = "safety_rate"
     n: int = 0
-    difference: Estimate | None = None
+    told: str = ""
+    """The difference in words, in the unit of its measure."""
     p: float | None = None
     p_holm: float | None = None
     answer: str = ""
@@ -70,4 +72,5 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     evidence: list[Evidence] = []
     family: str = ""
     needed: str | None = None
-    sensitivity: dict[str, Any] | None = None
+    beside: list[str] = []
+    """What it hangs on and what it cannot tell, in sentences."""
