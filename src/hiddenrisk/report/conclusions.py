@@ -31,7 +31,8 @@ class Comparison(Difference, frozen=True, kw_only=True):
     shared: int = 0
     test: str | None = ""
     p_bh: float | None = None
-    family: str = ""
+    family: str | None = None
+    """None where nothing could be tested."""
     only_first: int = 0
     only_second: int = 0
     effect: float | None = None
