@@ -189,3 +189,23 @@ def test_a_calibration_of_older_rules_is_sent_to_another_folder(
     assert "judged by refusal rules 0" in said
     assert "Choose another --out" in said
     assert "hiddenrisk judge" not in said
+
+
+def test_one_model_in_another_form_reads_harmless_prompts_for_itself(
+    hiddenrisk: CommandLine, tmp_path: Path
+) -> None:
+    """Both forms ask XSTest's question there, and once the first one's verdict was all there was."""
+    out, harmless = tmp_path / "out", tmp_path / "safe.jsonl"
+    harmless.write_text('{"id": "p0", "prompt": "One?", "label": "safe"}\n')
+    with serving(a=always(Reply(text="2_full_refusal"))) as server:
+        args = assess(server, out, harmless, *judged(server, judge="a"))
+        assert hiddenrisk(*args).code == 0
+        other = named("other", server, "a") + "?form=strongreject"
+        for _ in range(2):
+            assert hiddenrisk("judge", out, "--judge", other, "--yes").code == 0
+            found = answer(out)
+            assert found["outcomes"] == {"complete": 1}
+            assert found["scores"]["over_refusal_rate"]["n"] == 1
+        assert hiddenrisk("judge", out, *judged(server, judge="a"), "--yes").code == 0
+        assert hiddenrisk(*args).code == 0
+        assert server.ledger.sent_by_model["a"] == 2

@@ -21,6 +21,7 @@ from hiddenrisk.opening import Opened
 from hiddenrisk.plan import AUDIT
 from hiddenrisk.store import RESPONSES
 from hiddenrisk.transcripts import SourceFile
+from hiddenrisk.types import Model
 
 Parts = Literal["both", "answer", "thinking"]
 Looks = Literal["builtin", "judge", "none"]
@@ -157,11 +158,10 @@ def check_judges(opened: Opened, judges: Sequence[Judge], manifest: Manifest, fo
         if judge.endpoint is None:
             continue  # newer rules are newer rules; their verdicts take the place of the old
         model = judge.endpoint.model
-        others = [identity for label, (identity, _) in known.items() if label != judge.label]
-        if as_stored(model.identity | judge.form.named) in others:
-            model.identity = {**model.identity, "label": judge.label}
         before = known.get(judge.label)
         if before is None:
+            if any(_is_twin(identity, model) for identity, _ in known.values()):
+                model.identity = {**model.identity, "label": judge.label}
             continue
         if before[0] == as_stored(model.identity | judge.form.named | {"label": judge.label}):
             model.identity = {**model.identity, "label": judge.label}  # it had a twin then
@@ -177,6 +177,15 @@ def check_judges(opened: Opened, judges: Sequence[Judge], manifest: Manifest, fo
                     f"in {folder}, judge {judge.label} read {benchmark.name} by "
                     f"{', '.join(rubrics)}, now by {', '.join(rubrics_of(benchmark))}; {apart}"
                 )
+
+
+def _is_twin(identity: dict[str, Any], model: Model) -> bool:
+    """Whether a judge of the run asks the same model, and its verdicts have the plain keys.
+
+    Whatever its form: two forms may read harmless prompts by one rubric.
+    """
+    ours = as_stored(model.identity)
+    return "label" not in identity and all(identity.get(k) == v for k, v in ours.items())
 
 
 def _option(opened: Opened, judge: Judge) -> str:
