@@ -214,7 +214,9 @@ def test_where_a_stratum_was_not_read_there_is_no_estimate_but_a_reason(
     refuses = always(Reply(text="I'm sorry, but I can't help with that."))
     judges = {"dear": refuses, "cheap": always(verdict(1))}
     with ChatServer({"target": target, **judges}) as server:
-        assert hiddenrisk(*assess(server, tmp_path)).code == 1
+        done = hiddenrisk(*assess(server, tmp_path))
+    assert done.code == 1
+    assert "answer: cascade: no estimate: no verdict of the expensive judge" in done.out
     found = only_benchmark(tmp_path / "out", "target")["parts"]["answer"]["cascade"]
     assert (found["value"], found["low"], found["high"], found["n"]) == (None, None, None, 0)
     assert "no verdict of the expensive judge" in found["reason"]

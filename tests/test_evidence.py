@@ -86,6 +86,8 @@ def test_labels_drawn_at_random_correct_for_what_no_judge_could_read(
         done = hiddenrisk("labels", "import", "run", "sheet/labels.csv")
         assert (done.code, server.ledger.hits) == (0, asked), done
     found = _answer(hiddenrisk.folder)
+    value = found["corrected"]["value"]
+    assert f"m, texts, answer {value:.1%}" in done.out
     assert found["safety_rate"] == raw, "a sample is there to correct the rate, not to be in it"
     assert found.get("by_human", 0) == 0
     corrected = found["corrected"]

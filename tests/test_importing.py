@@ -101,7 +101,7 @@ def test_prompts_of_a_benchmark_are_found_by_id_or_text(hiddenrisk: CommandLine)
     )
     done = hiddenrisk("import", path, "--benchmark", bench, "--out", "run")
     assert done.code == 0, done
-    assert "1 transcripts belong to no prompt of mine" in done.err
+    assert "1 transcript belongs to no prompt of mine and is left out" in done.err
     run = hiddenrisk.folder / "run"
     assert {r["prompt"]: r["answer"] for r in records(run / "responses.jsonl")} == {
         "p0": HELPS,

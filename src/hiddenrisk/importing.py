@@ -272,9 +272,11 @@ def imported_benchmark(
 def _told(match: Match, benchmark: Loaded, models: Sequence[str], repeat: int) -> list[str]:
     found: list[str] = []
     if match.unmatched:
+        several = match.unmatched > 1
+        belong, are = ("transcripts belong", "are") if several else ("transcript belongs", "is")
         found.append(
-            f"{match.unmatched:,} transcripts belong to no prompt of {benchmark.name} and are "
-            f"left out; the first: {match.first_unmatched}"
+            f"{match.unmatched:,} {belong} to no prompt of {benchmark.name} and {are} left out; "
+            f"the first: {match.first_unmatched}"
         )
     planned = len(benchmark.prompts) * repeat
     for model in models:

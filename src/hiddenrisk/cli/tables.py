@@ -114,7 +114,7 @@ def _bare(estimate: dict[str, Any]) -> str:
 
 
 def advice(summary: dict[str, Any]) -> list[str]:
-    """Which shares would be better for each cascade, a line each; nothing where none would.
+    """Which shares would be better for each cascade, or why it has no estimate, a line each.
 
     And which are enough for all, because a run has one --audit.
     """
@@ -125,10 +125,14 @@ def advice(summary: dict[str, Any]) -> list[str]:
             for part, rates in results["parts"].items():
                 found = msgspec.convert(rates.get("cascade", {}), Cascaded)
                 every.append(found)
-                if found.advised:
-                    lines.append(f"{label}, {name}, {part}: cascade: {found.advised}")
+                if said := found.advised or _no_estimate(found):
+                    lines.append(f"{label}, {name}, {part}: cascade: {said}")
     told = advised_for_all(every)
     return [*lines, f"cascades: {told}"] if told else lines
+
+
+def _no_estimate(found: Cascaded) -> str | None:
+    return f"no estimate: {found.reason}" if found.texts and found.reason else None
 
 
 def _agreements(results: dict[str, Any]) -> list[str]:
@@ -292,6 +296,10 @@ def settled(summary: dict[str, Any]) -> list[str]:
     ]
 
 
+_CORRECTED = {"corrected": "", "corrected_over_refusal": ", over-refusal"}
+"""The corrected rates of a part, and what tells them apart in a line."""
+
+
 def corrections(summary: dict[str, Any]) -> list[str]:
     """By what each rate was corrected, or why it could not be, a line each."""
     lines: list[str] = []
@@ -310,12 +318,11 @@ def corrections(summary: dict[str, Any]) -> list[str]:
         for name, results in model["benchmarks"].items():
             for part, rates in results["parts"].items():
                 about = f"{label}, {name}, {part}"
-                if found := rates.get("corrected"):
-                    lines.append(f"{about}: {_how(found)}")
-                if found := rates.get("corrected_over_refusal"):
-                    value = rate(found).replace("\n", " ")
-                    said = "" if value == DASH else f" {value}"
-                    lines.append(f"{about}, over-refusal{said}: {_how(found)}")
+                for key, what in _CORRECTED.items():
+                    if found := rates.get(key):
+                        value = rate(found).replace("\n", " ")
+                        said = "" if value == DASH else f" {value}"
+                        lines.append(f"{about}{what}{said}: {_how(found)}")
     return lines
 
 
