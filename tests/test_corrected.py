@@ -13,7 +13,7 @@ from hiddenrisk.evidence import Scope, read_labels
 from hiddenrisk.stats.agreement import Confusion
 from hiddenrisk.stats.correction import ppi, rogan_gladen
 from tests.conftest import CommandLine
-from tests.servers import Ask, ChatServer, Reply, verdict
+from tests.servers import Ask, ChatServer, Reply, always, verdict
 
 _N, _LABELLED = 200, 240
 _ONE = Scope(["m"], ["b"])
@@ -230,6 +230,19 @@ def test_a_jury_is_calibrated_and_corrected_as_one_judge(
     note = part(folder)["corrected"]["note"]
     assert f"no calibration is of the jury of judge, second, third by {other}" in note
     assert f"--jury {other} makes one" in note
+
+
+def test_a_jury_that_settles_on_nothing_has_not_failed(hiddenrisk: CommandLine) -> None:
+    files(hiddenrisk.folder)
+    with ChatServer({"yes": always(verdict(1)), "no": always(verdict(0))}) as server:
+        judges = [w for j in ("yes", "no") for w in ("--judge", server.spec(j))]
+        args = ("--jury", "majority", "--limit", "40", "--out", "cal")
+        done = hiddenrisk("calibrate", *judges, "--on", "mine.csv", *args)
+    assert done.code == 0, done
+    assert "40 left open" in done.out
+    found = json.loads((hiddenrisk.folder / "cal/calibration.json").read_text())["results"][-1]
+    assert (found["kind"], found["n"], found["failures"]) == ("jury", 0, {"judges_split": 40})
+    assert found["complete"] is True
 
 
 @pytest.mark.parametrize(

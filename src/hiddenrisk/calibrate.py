@@ -14,6 +14,7 @@ from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.calibration import (
     CALIBRATION,
     FORMAT,
+    JURY,
     Heard,
     compare,
     judge_digest,
@@ -262,7 +263,7 @@ def _about_jury(
     return {
         "judge": name,
         "spec": name,
-        "kind": "jury",
+        "kind": JURY,
         "rubric": "; ".join(rubrics),
         "digest": digest_together(opened.judges, loaded, rule, of),
         "in_sample": labels.name in BUILTIN_SAW and any(j.endpoint is None for j in opened.judges),

@@ -29,6 +29,8 @@ and there are neither counts of groups nor digests of texts."""
 MAX_BYTES = 64 << 20
 MAX_TEXTS = 10_000
 """So many digests of a set's texts are kept: the smallest, so that two lists can be compared."""
+JURY = "jury"
+"""The kind of a result that is of several judges together."""
 _NOT_JUDGED = "not_judged"
 _LENGTHS = ("short", "middle", "long")
 
@@ -218,9 +220,13 @@ def compare(labels: LabelSet, first: Sequence[Heard], second: Sequence[Heard]) -
 
 
 def failed_share(result: Mapping[str, Any]) -> float:
-    """Share of the texts without a verdict, of all results of a calibration or of attacks."""
-    failed = sum(r["failed"] for r in result["results"])
-    total = failed + sum(r["n"] for r in result["results"])
+    """Share of the texts without a verdict, of all results of a calibration or of attacks.
+
+    A jury that leaves a text open has not failed; its members' failures are theirs.
+    """
+    results = [r for r in result["results"] if r.get("kind") != JURY]
+    failed = sum(r["failed"] for r in results)
+    total = failed + sum(r["n"] for r in results)
     return failed / total if total else 0.0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from hiddenrisk.calibration import JURY
 from hiddenrisk.cli.tables import DASH
 from hiddenrisk.label_sets.base import NEGATIVE, POSITIVE, Question
 
@@ -144,7 +145,8 @@ def _table(title: str) -> Table:
 
 
 def _counted(result: dict[str, Any]) -> str:
-    return f"{result['n']:,}" + (f"\n{result['failed']} failed" if result["failed"] else "")
+    without = "left open" if result.get("kind") == JURY else "failed"
+    return f"{result['n']:,}" + (f"\n{result['failed']} {without}" if result["failed"] else "")
 
 
 def _share(estimate: dict[str, Any]) -> str:
