@@ -362,3 +362,13 @@ def test_a_plan_names_its_jury_fallbacks_and_cascade(tmp_path: Path) -> None:
         0.2,
         "any-unsafe",
     )
+
+
+def test_a_fallback_for_rules_alone_is_refused(hiddenrisk: CommandLine, tmp_path: Path) -> None:
+    bench = benchmark(tmp_path, ["One?"])
+    with ChatServer({"target": always(Reply(text="No.")), "f": always(verdict(0))}) as server:
+        args = assess(server, tmp_path / "out", bench, "--fallback", server.spec("f"))
+        done = hiddenrisk(*args)
+        assert server.ledger.hits == 0
+    assert done.code == 2
+    assert "name that judge with --judge" in done.err

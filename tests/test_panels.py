@@ -189,6 +189,9 @@ def test_a_calibration_of_older_rules_is_sent_to_another_folder(
     assert "judged by refusal rules 0" in said
     assert "Choose another --out" in said
     assert "hiddenrisk judge" not in said
+    assert "is a calibration, and no run of a model" in wrong(hiddenrisk("judge", out))
+    labels_ = hiddenrisk("labels", "export", out, "--to", tmp_path / "sheet")
+    assert "give the directory of a run" in wrong(labels_)
 
 
 def test_one_model_in_another_form_reads_harmless_prompts_for_itself(

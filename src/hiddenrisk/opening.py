@@ -229,6 +229,11 @@ def open_plan(plan: Plan, settings: Settings, command: str, stored: Stored | Non
         raise UsageError(
             "--cascade saves calls of a judge that is a model; name the dear one with --judge"
         )
+    if fallbacks and all(j.endpoint is None for j in judges):
+        raise UsageError(
+            "--fallback is asked where a judge that is a model gives no verdict, and rules always "
+            "give one; name that judge with --judge"
+        )
     if plan.insights == "judge" and first_model(judges) is None:
         raise UsageError(
             "--insights judge needs a judge that is a model; name one with --judge (a guard only "

@@ -19,6 +19,7 @@ from hiddenrisk.manifest import RUN, deputies_of, has_records, rubrics_of
 from hiddenrisk.models.spec import unlabelled
 from hiddenrisk.opening import Opened
 from hiddenrisk.plan import AUDIT
+from hiddenrisk.recorded import LABEL
 from hiddenrisk.store import RESPONSES
 from hiddenrisk.transcripts import SourceFile
 from hiddenrisk.types import Model
@@ -114,13 +115,19 @@ def read_manifest(folder: Path) -> Manifest:
             f"{folder} is no run directory: it {why}; name the folder that was given as --out"
         ) from error
     try:
-        return msgspec.json.decode(content, type=Manifest)
+        found = msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StoreError(
             f"{path} is not the run.json of a run that this version of hiddenrisk "
             f"({__version__}) reads: {error}; judge it with the version that made it, or "
             "restore the file"
         ) from error
+    if LABEL in found.identity.models.get(LABEL, {}):  # its texts are nobody's answers
+        raise StoreError(
+            f"{folder} is a calibration, and no run of a model; `hiddenrisk calibrate` goes on with "
+            "it: run its command again, with more judges and another --out if you like"
+        )
+    return found
 
 
 def kept_in(folder: Path, opened: Opened) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from hiddenrisk.asking import digest, now
+from hiddenrisk.calibration import CALIBRATION
 from hiddenrisk.cascading import Audit, Cascade, cheap_of, shares_of
 from hiddenrisk.cell import FAILED, SCORED_OUTCOMES, SPLIT, UNJUDGED, Cell
 from hiddenrisk.errors import StoreError, UsageError
@@ -78,7 +79,7 @@ def read_summary(folder: Path) -> _Summary:
     """
     path = folder / "summary.json"
     if not path.is_file():
-        there = (folder / "run.json").is_file()
+        there = (folder / "run.json").is_file() and not (folder / CALIBRATION).is_file()
         raise UsageError(
             f"{folder} has no summary.json; "
             + ("carry its run out first" if there else "give the directory of a run")
