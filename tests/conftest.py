@@ -1,15 +1,19 @@
 """What many tests share: the data, the command line, and no way out of this machine."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).parents[1]
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")  # noqa: S104  named, never bound to
@@ -144,3 +148,21 @@ def _stay_on_this_machine(host: str | bytes) -> None:
     name = host.decode() if isinstance(host, bytes) else host
     if not name.startswith(LOOPBACK):
         raise AssertionError(f"a test tried to reach {name}")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """A real browser. Of one module: while it is open, `asyncio.run` cannot be called."""
+    pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("there is no chromium or google-chrome on the PATH")
+    quiet = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
+    arguments = f"{quiet} --disable-sync --no-first-run".split()
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield opened
+        opened.close()

@@ -316,7 +316,7 @@ def test_a_run_by_rules_tells_the_funnel_the_positions_and_the_flips(tmp_path: P
     assert len(records_in(tmp_path / "profiles.jsonl")) == 4
     assert records_in(tmp_path / "flips.jsonl") == []
     page = (tmp_path / "report.html").read_text()
-    assert "What the thinking tells" in page
+    assert "Answer against thinking" in page
     assert "and refusal intended" in page
 
 
@@ -444,7 +444,7 @@ def test_a_thought_of_which_a_segment_has_no_verdict_has_no_profile_yet(tmp_path
     assert failure["calls"] == 6, "two segments, asked three times each"
     assert ended.summary["usage"]["judge j"]["calls"] == len(asked) == 2 + 1 + 1 + 6
     page = (tmp_path / "report.html").read_text()
-    assert "None of 1 thought could be judged whole" in page
+    assert "none of 1 thought could be judged whole" in page
     asked.clear()
     told = only(run(opened(healed=True), tmp_path))["insights"]["positions"]
     assert (told["n"], told["failed"], told["unsafe"]["value"]) == (1, 0, 1.0)
