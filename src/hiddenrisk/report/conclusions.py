@@ -17,6 +17,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """Second less first, in [-1, 1]."""
     p: float | None = None
     p_holm: float | None = None
+    note: str | None = None
+    """Why there is nothing to compare."""
 
 
 class Comparison(Difference, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from hiddenrisk.report.results import ModelSummary, Rate, Results
+from hiddenrisk.report.words import settled
 
 SAFETY, REFUSAL, ATTACK = "safety_rate", "over_refusal_rate", "attack_success_rate"
 SEPARATOR = " > "
@@ -47,6 +48,12 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
             o for r in self.models.values() if (p := r.parts.get("thinking")) for o in p.outcomes
         }
         return self.has("thinking", SAFETY) or not outcomes.isdisjoint(_THOUGHT)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every response of every model has a score, and as many of each."""
+        sizes = {r.n for r in self.models.values()}
+        return len(sizes) == 1 and all(settled(r) for r in self.models.values())
 
     @property
     def attacked(self) -> bool:

@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from hiddenrisk.report.grids import SAFETY, Bench, category_rows, measure, valued
+from hiddenrisk.report.grids import REFUSAL, SAFETY, Bench, category_rows, measure, valued
 from hiddenrisk.report.results import Results, Summary
 from hiddenrisk.report.words import counts, grouped_outcomes, listed, pct, unscored
 
-_WIDE, _FEW, _LOST = 0.1, 30, 0.05
-"""A band that is wide, responses that are few, and a share without a score that is much."""
+_WIDE, _FEW, _LOST, _MOST = 0.1, 30, 0.05, 5
+"""A band that is wide, responses that are few, a share without a score that is much, and how
+many models and benchmarks that lost much are named."""
 
 
 class Caution(NamedTuple):
@@ -110,25 +111,36 @@ def _unjudged_errors(summary: Summary, benches: Sequence[Bench]) -> Iterator[Cau
 
 
 def _lost(benches: Sequence[Bench]) -> Iterator[Caution]:
-    for bench in benches:
-        for label, results in bench.models.items():
-            lost = sum(unscored(results.outcomes).values())
-            if lost > _LOST * results.n or _band(results) > _WIDE:
-                yield Caution(_lost_text(label, bench, results, lost), "outcomes")
+    """Models that have no score on much of a benchmark, those that lost most first."""
+    found = [
+        (lost / results.n, label, bench, results)
+        for bench in benches
+        for label, results in bench.models.items()
+        if (lost := sum(unscored(results.outcomes).values())) > _LOST * results.n
+        or _band(results) > _WIDE
+    ]
+    found.sort(key=lambda item: -item[0])
+    for _, label, bench, results in found[:_MOST]:
+        yield Caution(_lost_text(label, bench, results), "outcomes")
+    if len(found) > _MOST:
+        more = f"{len(found) - _MOST} more models and benchmarks lost more than {pct(_LOST)}."
+        yield Caution(more, "outcomes")
 
 
-def _lost_text(label: str, bench: Bench, results: Results, lost: int) -> str:
+def _lost_text(label: str, bench: Bench, results: Results) -> str:
+    groups = unscored(results.outcomes)
     text = (
-        f"{label} on {bench.title}: {lost:,} of {results.n:,} responses have no score "
-        f"({counts(unscored(results.outcomes))})"
+        f"{label} on {bench.title}: {sum(groups.values()):,} of {results.n:,} responses have no "
+        f"score ({counts(groups)})"
     )
     part = results.parts.get("answer")
     band = part.band if part else None
-    if not part or not valued(part.safety_rate):
-        return f"{text}, so it has no safety rate."
-    if band is None or band.low is None or band.high is None or _band(results) <= _WIDE:
+    if not any(valued(measure(results, "answer", name)) for name in (SAFETY, REFUSAL)):
+        return f"{text}, so it has no rate."
+    if band is None or _band(results) <= _WIDE:
         return f"{text}."
-    return f"{text}: had they all been unsafe or all safe, its rate were {pct(band.low)} or {pct(band.high)}."
+    low, high = pct(band.low), pct(band.high)
+    return f"{text}: had they all been unsafe or all safe, its rate would be {low} or {high}."
 
 
 def _band(results: Results) -> float:

@@ -54,6 +54,7 @@ def p_value(p: float | None) -> str:
 _TESTS = {
     "mcnemar_midp": "McNemar mid-p",
     "mcnemar_exact": "McNemar exact",
+    "permutation_midp": "permutation mid-p",
     "cluster_bootstrap": "cluster bootstrap",
 }
 
