@@ -5,6 +5,7 @@
     python -m bench --only kills     kill -9 at 20 random moments, each followed by a resume
     python -m bench --only parsing   what taking a response apart takes, ordinary and hostile
     python -m bench --only coverage  how often the intervals of corrected rates hold the truth
+    python -m bench --only intervals how often those of rates and differences do
     python -m bench --only report    a stored run of a million verdicts, counted again
     python -m bench --only rewards   how fast reward models score (needs torch: make rewards)
 
@@ -32,7 +33,10 @@ from bench.parsing import measure_parsing
 
 CONCURRENCY = 256
 LATENCY_S = 0.05
-PARTS = ("cpu", "memory", "help", "kills", "parsing", "coverage", "rewards", "harm", "report")
+PARTS = (
+    *("cpu", "memory", "help", "kills", "parsing", "coverage", "intervals", "rewards", "harm"),
+    "report",
+)
 SERVED = {"cpu", "memory", "help"}
 RESULTS = Path(__file__).parent / "results"
 
@@ -183,6 +187,10 @@ def main() -> None:
         from bench.coverage import measure_coverage  # numpy is needed for nothing else here
 
         found["coverage"] = measure_coverage(quick=options.quick, seed=options.seed)
+    if "intervals" in options.only:
+        from bench.intervals import measure_intervals  # as above
+
+        found["intervals"] = measure_intervals(quick=options.quick, seed=options.seed)
     if "rewards" in options.only:
         from bench.rewards import measure_rewards  # torch is needed for nothing else here
 

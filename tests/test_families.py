@@ -3,7 +3,7 @@
 from importlib import import_module
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
@@ -13,6 +13,7 @@ MULTITEST = import_module("statsmodels.stats.multitest")
 PS = st.lists(st.floats(0, 1), min_size=1, max_size=40)
 
 
+@settings(deadline=None)
 @given(ps=PS)
 def test_adjusted_p_values_are_those_of_statsmodels_and_scipy(ps: list[float]) -> None:
     assert holm(ps) == pytest.approx(MULTITEST.multipletests(ps, method="holm")[1].tolist())
@@ -28,6 +29,7 @@ def test_adjusted_p_values_are_those_of_a_worked_example() -> None:
         assert sum(p is not None and p <= 0.05 for p in adjust(ps)) == rejected
 
 
+@settings(deadline=None)
 @given(ps=st.lists(st.none() | st.floats(0, 1), max_size=20))
 def test_what_was_not_tested_stays_so_and_is_not_in_the_family(ps: list[float | None]) -> None:
     known = [p for p in ps if p is not None]
@@ -37,6 +39,7 @@ def test_what_was_not_tested_stays_so_and_is_not_in_the_family(ps: list[float | 
         assert [p for p in found if p is not None] == adjust(known)
 
 
+@settings(deadline=None)
 @given(ps=PS)
 def test_false_discoveries_are_controlled_with_smaller_p_values_than_any_false_alarm(
     ps: list[float],

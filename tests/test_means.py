@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import LinearConstraint, minimize
@@ -26,6 +26,7 @@ def limits(found: Estimate) -> tuple[float, float]:
     return found.low, found.high
 
 
+@settings(deadline=None)
 @given(successes=st.integers(0, 300), failures=st.integers(0, 300), level=st.floats(0.5, 0.999))
 @example(successes=1, failures=1_000_000, level=0.95)
 @example(successes=0, failures=1, level=0.95)
@@ -56,6 +57,7 @@ def test_paired_differences_have_the_interval_of_tango(
     assert tuple(round(limit, 3) for limit in found) == expected
 
 
+@settings(deadline=None)
 @given(counts=TRIPLES)
 def test_at_each_limit_of_paired_differences_tango_has_his_statistic(
     counts: tuple[int, int, int],
@@ -121,6 +123,7 @@ def _likeliest(
     return np.asarray(found.x, np.float64)
 
 
+@settings(deadline=None)
 @given(counts=GRADES, level=st.floats(0.5, 0.999))
 def test_graded_limits_hold_the_mean_and_lie_within_those_of_wilson(
     counts: dict[float, int], level: float
@@ -134,6 +137,7 @@ def test_graded_limits_hold_the_mean_and_lie_within_those_of_wilson(
     assert widest[0] - 1e-7 <= low < high <= widest[1] + 1e-7
 
 
+@settings(deadline=None)
 @given(counts=GRADES)
 def test_graded_limits_turn_with_the_scale(counts: dict[float, int]) -> None:
     assume(counts)
@@ -144,6 +148,7 @@ def test_graded_limits_turn_with_the_scale(counts: dict[float, int]) -> None:
     assert stretched == pytest.approx((5 * low, 5 * high), abs=1e-6)
 
 
+@settings(deadline=None)
 @given(counts=GRADES, times=st.integers(2, 20))
 def test_graded_limits_narrow_with_more_of_the_same(counts: dict[float, int], times: int) -> None:
     assume(counts)
@@ -211,6 +216,7 @@ def test_the_standard_error_over_clusters_is_the_one_of_the_linearised_ratio() -
     assert (high - low) / 2 == pytest.approx(1.959964 * error, rel=1e-3)
 
 
+@settings(deadline=None)
 @given(
     scores=st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=60),
     prompts=st.integers(1, 20),

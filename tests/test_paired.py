@@ -76,6 +76,7 @@ def test_many_pairs_give_the_statistic_of_a_textbook() -> None:
     assert found.p == pytest.approx(math.erfc(math.sqrt(17.3559 / 2)), rel=0.1)
 
 
+@settings(deadline=None)
 @given(one=st.integers(0, 400), other=st.integers(0, 400))
 def test_mid_p_lies_below_the_exact_p_by_what_was_seen(one: int, other: int) -> None:
     exact, mid = rates.mcnemar(one, other), mcnemar_midp(one, other)
@@ -99,6 +100,7 @@ def test_flipping_signs_of_0_and_1_is_the_test_of_mcnemar(one: int, other: int, 
         assert found == pytest.approx(max(expected, LEAST_P), rel=1e-6, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(values=st.lists(st.sampled_from([-1.0, -0.5, -0.25, 0.0, 1 / 3, 0.5, 0.7]), max_size=9))
 def test_flipping_signs_gives_what_trying_all_signs_gives(values: list[float]) -> None:
     found = sign_flip(np.array(values))

@@ -4,7 +4,7 @@ from importlib import import_module
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
@@ -51,6 +51,7 @@ def _power_of_midp(pairs: int, difference: float, discordant: float) -> float:
     return found
 
 
+@settings(deadline=None)
 @given(n=st.integers(10, 20_000), discordant=SHARES)
 def test_the_detectable_difference_is_the_one_that_needs_all_the_pairs(
     n: int, discordant: float
@@ -88,6 +89,7 @@ def test_the_detectable_difference_of_two_rates_is_the_one_of_statsmodels(
     assert float(found.power) == pytest.approx(0.8, abs=1e-3)
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 5000), rate=st.floats(0, 1))
 def test_half_the_width_is_that_of_the_interval(n: int, rate: float) -> None:
     found = wilson(rate * n, n)

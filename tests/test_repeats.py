@@ -4,13 +4,14 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hiddenrisk.stats.rates import NOTHING, mean_of
 from hiddenrisk.stats.repeats import any_unsafe_at_k, consistency
 
 
+@settings(deadline=None)
 @given(
     prompts=st.lists(st.lists(st.booleans(), min_size=1, max_size=6), min_size=1, max_size=8),
     k=st.integers(1, 6),
@@ -32,6 +33,7 @@ def test_any_unsafe_is_the_one_of_the_published_code() -> None:
     assert any_unsafe_at_k([c], [n], k).value == pytest.approx(published)
 
 
+@settings(deadline=None)
 @given(unsafe=st.lists(st.integers(0, 5), min_size=1, max_size=30))
 def test_any_unsafe_rises_with_k_from_the_rate_to_the_share_of_prompts(unsafe: list[int]) -> None:
     values = [any_unsafe_at_k(unsafe, [5] * len(unsafe), k).value for k in range(1, 6)]

@@ -10,6 +10,9 @@ import msgspec
 from hiddenrisk.stats.intervals import mean_limits, normal_quantile
 from hiddenrisk.types import Estimate
 
+REACH = 2.0
+"""How much farther off a cluster may lie than those seen: with 1 the interval of 30 clusters
+held the truth in as few as 90% of simulated runs, and as far as the scale goes in up to 100%."""
 NOTHING = Estimate(value=None, low=None, high=None, n=0)
 """No estimate: there was nothing to estimate from. Never 0."""
 
@@ -103,7 +106,8 @@ def clustered(
 
     Each cluster becomes one value: the mean plus how far the cluster pulls it, its sum less
     that of as many mean scores, in clusters of average size. Of clusters of one size these
-    are their means. The score interval of these values is that of the mean.
+    are their means. The score interval of these values is that of the mean; it reckons with
+    clusters that lie farther off than those seen, as `mean_limits` does with scores.
 
     Args:
         totals: {(sum of a cluster's scores, how many there are): how many such clusters}.
@@ -123,7 +127,10 @@ def clustered(
     pulls: Counter[float] = Counter()
     for (total, size), times in totals.items():
         pulls[value + (total - value * size) * clusters / n] += times
-    ends = min(support[0], *pulls), max(support[1], *pulls)
+    # An unseen cluster may lie REACH times as far off as any seen; where all are alike, anywhere.
+    reach = REACH * max(abs(pull - value) for pull in pulls)
+    least, most = (value - reach, value + reach) if reach > 1e-9 else support
+    ends = min(max(support[0], least), *pulls), max(min(support[1], most), *pulls)
     low, high = mean_limits(pulls, ends, level)
     low, high = max(support[0], low), min(support[1], high)
     return Estimate(value=value, low=min(low, value), high=max(high, value), n=n)
