@@ -16,6 +16,7 @@ from hiddenrisk.benchmarks import airbench, xstest
 from hiddenrisk.cli.data import aligned, catalogue, chosen, short
 from hiddenrisk.cli.main import main
 from hiddenrisk.errors import UsageError
+from hiddenrisk.label_sets import preferences
 from hiddenrisk.types import Source
 from tests.conftest import CommandLine, Done
 from tests.fileserver import FileServer
@@ -71,6 +72,7 @@ def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, ca
     ours = replace(xstest.BENCHMARK, name="ours", sources=(OPEN, GATED))
     monkeypatch.setattr(benchmarks, "BENCHMARKS", {"ours": ours})
     monkeypatch.setattr(label_sets, "LABEL_SETS", {})
+    monkeypatch.setattr(preferences, "PREFERENCES", {})
     for name in (*hub.ENV_TOKENS, hub.ENV_ENDPOINT, "HIDDENRISK_DATA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HIDDENRISK_CACHE", str(cache))
@@ -351,6 +353,7 @@ def test_a_file_of_two_benchmarks_is_listed_once(monkeypatch: pytest.MonkeyPatch
     }
     monkeypatch.setattr(benchmarks, "BENCHMARKS", both)
     monkeypatch.setattr(label_sets, "LABEL_SETS", {})
+    monkeypatch.setattr(preferences, "PREFERENCES", {})
     assert catalogue() == [(OPEN, ("one", "other"))]
     assert chosen(["other", "one"]) == catalogue()
     with pytest.raises(UsageError, match=r"known: one, other, ours/open\.csv"):

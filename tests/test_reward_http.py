@@ -245,7 +245,7 @@ def test_an_endpoint_where_nobody_listens_is_said_so() -> None:
 def test_nobody_has_to_take_all_scores() -> None:
     async def run() -> int:
         async with serving(lambda _: classified(1.0)) as (port, seen):
-            model = open_http(f"http://127.0.0.1:{port}#rm?api=classify", concurrency=2)
+            model = open_http(f"http://127.0.0.1:{port}#rm?api=classify", policy=Policy(limit=2))
 
             def one() -> None:
                 some = model.score(items(*["x"] * 5000))

@@ -4,28 +4,33 @@ Scores are records in the run like all others (`rewards.jsonl`): what is there i
 for again, and a failure is none. Who is unsafe, the judges of the headline say.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from msgspec.structs import replace
 
-from hiddenrisk.asking import digest, now
+from hiddenrisk.asking import digest
 from hiddenrisk.assess import Tally
+from hiddenrisk.engine import Policy
 from hiddenrisk.errors import UsageError
 from hiddenrisk.harm_summary import reward_models, unsafe_texts
 from hiddenrisk.opening import Opened
 from hiddenrisk.plan import Settings
+from hiddenrisk.preferred import Preferred, read_preferences
 from hiddenrisk.records import Records, read_records
 from hiddenrisk.reopening import open_headline
-from hiddenrisk.rewards import open_reward
-from hiddenrisk.rewards.base import Item, RewardModel, Scored, Unscored
+from hiddenrisk.rewards import REWARDS as MODELS
+from hiddenrisk.rewards import labelled, open_reward
+from hiddenrisk.rewards.base import Item, RewardModel
 from hiddenrisk.rewards.local import BATCH_TOKENS
 from hiddenrisk.rubric_reward import NAME, RubricReward
 from hiddenrisk.run import report
+from hiddenrisk.scoring import CHUNK, Text, as_stored, key_of, policy_of, score
 from hiddenrisk.store import (
     RESPONSES,
     REWARD_FILES,
@@ -36,10 +41,7 @@ from hiddenrisk.store import (
     records,
     write_json,
 )
-from hiddenrisk.types import Part, Response, Reward
-
-_CHUNK = 2_048
-"""Texts that are held at once: enough for batches of like length."""
+from hiddenrisk.types import Part, Response
 
 
 class Harm(NamedTuple):
@@ -48,12 +50,21 @@ class Harm(NamedTuple):
     opened: Opened
     rewards: tuple[RewardModel, ...]
     parts: tuple[Part, ...]
+    preferences: tuple[Preferred, ...] = ()
+    """How often reward models prefer what people do."""
+
+    @property
+    def leaves_machine(self) -> bool:
+        """Whether a text goes to an endpoint that may cost money."""
+        return not all(reward.local for reward in self.rewards)
 
 
 class Place(NamedTuple):
-    """Where an unsafe text is."""
+    """Where an unsafe text is, and whose."""
 
     offset: int
+    model: str
+    benchmark: str
     part: Part
 
 
@@ -64,22 +75,21 @@ def open_harm(
     settings: Settings,
     *,
     batch_tokens: int = BATCH_TOKENS,
+    calibrations: Sequence[Path] = (),
 ) -> Harm:
-    """Resolve the run and the reward models; no weights are loaded yet.
+    """Resolve the run and the reward models; no weights are loaded and nothing is sent yet.
 
     Raises:
         StoreError: it is no run that can be opened.
         UsageError: a reward model is unknown, or two have one name.
     """
     opened = open_headline(folder, settings)
-    rewards = tuple(
-        RubricReward(folder) if text == NAME else open_reward(text, batch_tokens=batch_tokens)
-        for text in specs
-    )
+    policy = policy_of(settings)
+    rewards = tuple(_open(text, folder, batch_tokens, policy) for text in specs)
     labels = [reward.label for reward in rewards]
     if twice := next((label for label in labels if labels.count(label) > 1), None):
         raise UsageError(f"two reward models are called '{twice}'; name them apart: NEW=SPEC")
-    _check_labels(folder, rewards)
+    _check_labels(folder, rewards, specs)
     unjudged = [
         p.value for p in parts if all(p not in opened.parts_of(b) for b in opened.benchmarks)
     ]
@@ -88,42 +98,104 @@ def open_harm(
             f"nobody judged the {unjudged[0]} in {folder}, so none of it is known to be unsafe; "
             f"run `hiddenrisk judge {folder} --parts {unjudged[0]}` with its judges first"
         )
-    return Harm(opened, rewards, tuple(parts))
+    preferences = tuple(one for path in calibrations for one in read_preferences(path))
+    harm = Harm(opened, rewards, tuple(parts), preferences)
+    for path in calibrations:
+        _check_known(path, harm, folder)
+    return harm
 
 
-def _check_labels(folder: Path, rewards: Sequence[RewardModel]) -> None:
+def _check_known(path: Path, harm: Harm, folder: Path) -> None:
+    """See that a calibration is of a reward model that is asked, or was.
+
+    Raises:
+        UsageError: it is of none.
+    """
+    there = [about["identity"] for about in reward_models(folder).values()]
+    there += [as_stored(reward.identity) for reward in harm.rewards]
+    found = read_preferences(path)
+    if not any(one.identity in there for one in found):
+        told = ", ".join(sorted({one.reward for one in found})) or "nobody"
+        raise UsageError(
+            f"{path} is of {told}, which is none of the reward models here, or was run otherwise "
+            "(revision, dtype and window count); calibrate the one that scores this run: "
+            "hiddenrisk calibrate --reward NAME"
+        )
+
+
+def _open(spec: str, folder: Path, batch_tokens: int, policy: Policy) -> RewardModel:
+    label, _, rest = spec.rpartition("=")
+    if rest == NAME and label not in MODELS:
+        return RubricReward(folder, label or NAME)
+    return open_reward(spec, batch_tokens=batch_tokens, policy=policy)
+
+
+def _check_labels(folder: Path, rewards: Sequence[RewardModel], specs: Sequence[str]) -> None:
     """See that a label stands for one reward model in a run.
+
+    One that has scored nothing there (an endpoint at another port, say) stands for none.
 
     Raises:
         UsageError: one stands for another there.
     """
     known = reward_models(folder)
-    for reward in rewards:
+    for reward, spec in zip(rewards, specs, strict=True):
         before = known.get(reward.label)
-        if before is not None and before["identity"] != _as_stored(reward.identity):
+        if before is None or before["identity"] == as_stored(reward.identity):
+            continue
+        if any(seen.reward == reward.label for seen in _scores(folder)):
             raise UsageError(
                 f"in {folder}, the reward model {reward.label} is another one or was run otherwise; "
-                f"name it apart: --reward NEW={reward.label}"
+                f"name it apart: --reward NEW={labelled(spec)[1]}"
             )
-
-
-def _as_stored(identity: dict[str, Any]) -> dict[str, Any]:
-    return msgspec.json.decode(msgspec.json.encode(identity))
 
 
 def unsafe_places(found: Records, harm: Harm) -> list[Place]:
     """Where the unsafe texts of a run are, in the order of the file."""
     return sorted(
-        Place(cell.offsets[row], text.part)
+        Place(cell.offsets[row], *text)
         for cell, row, text in unsafe_texts(found, harm.opened)
         if text.part in harm.parts
     )
 
 
+def drawn(places: Sequence[Place], folder: Path, limit: int) -> list[Place]:
+    """`limit` texts of each model in each benchmark and part, always the same.
+
+    Prompts come first that are unsafe for several models, because only these tell models
+    apart; among them those with the smallest digests, so that a larger draw holds a smaller one.
+    """
+    read = read_at(folder / RESPONSES, (place.offset for place in places), _Asked)
+    asked = [(one.prompt, one.repeat) for one in read]
+    unsafe: dict[tuple[str, Part, str], set[str]] = defaultdict(set)
+    for place, (prompt, _) in zip(places, asked, strict=True):
+        unsafe[place.benchmark, place.part, prompt].add(place.model)
+    groups: dict[tuple[str, str, Part], list[tuple[int, str, int, Place]]] = defaultdict(list)
+    for place, (prompt, repeat) in zip(places, asked, strict=True):
+        shared = len(unsafe[place.benchmark, place.part, prompt])
+        order = (-shared, digest(place.benchmark, prompt), repeat, place)
+        groups[place.model, place.benchmark, place.part].append(order)
+    return sorted(place for some in groups.values() for *_, place in sorted(some)[:limit])
+
+
+class _Asked(msgspec.Struct):
+    prompt: str
+    repeat: int
+
+
 def score_run(
-    harm: Harm, folder: Path, display: Callable[[Tally], AbstractContextManager[None]]
+    harm: Harm,
+    folder: Path,
+    display: Callable[[Tally], AbstractContextManager[None]],
+    limit: int | None = None,
 ) -> dict[str, Any]:
     """Have each unsafe text scored that is not scored yet; then count the run again.
+
+    Args:
+        harm: what by whom.
+        folder: the run directory.
+        display: shows how far it is.
+        limit: texts of each model in each benchmark and part; None for all.
 
     Raises:
         StoreError: another process writes there, or the disk is full.
@@ -132,93 +204,74 @@ def score_run(
     """
     with Journal(folder, REWARD_FILES) as journal:
         places = unsafe_places(read_records(folder, [j.label for j in harm.opened.fallbacks]), harm)
-        known = reward_models(folder) | {r.label: _about(r) for r in harm.rewards}
-        write_json(folder / REWARD_MODELS, known)
-        tally = Tally(len(places) * len(harm.rewards))
-        seen = records(folder / REWARDS, _Seen)
-        there = {reward.key for reward in seen if reward.score is not None}
+        wanted = drawn(places, folder, limit) if limit else places
+        tally = Tally(len(wanted) * len(harm.rewards))
+        there = {seen.key for seen in _scores(folder)}
         with display(tally):
             for reward in harm.rewards:
-                _score(reward, places, folder, journal, there, tally)
+                known = partial(_know, folder, reward, limit if len(wanted) < len(places) else None)
+                score(reward, _chunks(reward, wanted, folder), journal, there, tally, known)
+        _keep_preferences(harm.preferences, folder)
         return report(harm.opened, folder)
 
 
-def _about(reward: RewardModel) -> dict[str, Any]:
-    return {
+def _keep_preferences(preferences: Sequence[Preferred], folder: Path) -> None:
+    """Write down beside the reward models of a run how often they prefer what people do."""
+    known = reward_models(folder)
+    for about in known.values():
+        of_it = {p.set: _brief(p) for p in preferences if p.identity == about["identity"]}
+        about["preferences"] = about.get("preferences", {}) | of_it
+    if preferences:
+        write_json(folder / REWARD_MODELS, known)
+
+
+def _brief(one: Preferred) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(one)
+    return {name: value for name, value in found.items() if name not in ("reward", "identity")}
+
+
+def _know(folder: Path, reward: RewardModel, limit: int | None) -> None:
+    """Write down what a reward model is, before its first score is."""
+    known = reward_models(folder)
+    before = known.get(reward.label, {})
+    same = before.get("identity") == as_stored(reward.identity)
+    known[reward.label] = {
         "identity": reward.identity,
         "headline": reward.headline,
         "attributes": list(reward.attributes),
+        "limit": limit,
+        "preferences": before.get("preferences", {}) if same else {},
     }
+    write_json(folder / REWARD_MODELS, known)
+
+
+def _scores(folder: Path) -> "Iterator[_Seen]":
+    """The scores that are there, failures left out."""
+    return (seen for seen in records(folder / REWARDS, _Seen) if seen.score is not None)
 
 
 class _Seen(msgspec.Struct):
     key: str
+    reward: str
     score: float | None = None
 
 
-def _score(
-    reward: RewardModel,
-    places: Iterable[Place],
-    folder: Path,
-    journal: Journal,
-    there: set[str],
-    tally: Tally,
-) -> None:
+def _chunks(reward: RewardModel, places: Iterable[Place], folder: Path) -> Iterator[list[Text]]:
     left = iter(places)
-    try:
-        while chunk := list(islice(left, _CHUNK)):
-            texts = dict(_texts(reward, chunk, folder))
-            wanted = {key: text for key, text in texts.items() if key not in there}
-            if isinstance(reward, RubricReward):
-                reward.places = {key: (r.key, part) for key, (r, part, _) in wanted.items()}
-            tally.kept += len(texts) - len(wanted)
-            tally.skipped += len(texts) - len(wanted)
-            tally.finished += len(texts) - len(wanted)
-            for said in reward.score([item for _, _, item in wanted.values()]):
-                response, part, _ = wanted[said.key]
-                journal.append(_record(said, reward, response, part))
-                there.add(said.key)
-                tally.finished += 1
-                tally.made += 1
-                tally.failed += isinstance(said, Unscored)
-                tally.tokens += (said.tokens or 0) if isinstance(said, Scored) else 0
-    finally:
-        reward.close()
+    while chunk := list(islice(left, CHUNK)):
+        found = read_at(folder / RESPONSES, (place.offset for place in chunk), Response)
+        yield [_text(reward, *one) for one in zip(found, chunk, strict=True)]
 
 
-def _texts(
-    reward: RewardModel, places: Sequence[Place], folder: Path
-) -> Iterator[tuple[str, tuple[Response, Part, Item]]]:
-    """The texts by the keys of their scores."""
-    found = read_at(folder / RESPONSES, (place.offset for place in places), Response)
-    for response, place in zip(found, places, strict=True):
-        key = digest(reward.identity, response.key, place.part)
-        text = response.answer if place.part is Part.ANSWER else response.thinking
-        yield key, (response, place.part, Item(key, response.messages, text or ""))
-
-
-def _record(said: Scored | Unscored, reward: RewardModel, response: Response, part: Part) -> Reward:
-    text = response.answer if part is Part.ANSWER else response.thinking
-    record = Reward(
-        key=said.key,
+def _text(reward: RewardModel, response: Response, place: Place) -> Text:
+    said = response.answer if place.part is Part.ANSWER else response.thinking
+    key = key_of(reward.identity, response.key, place.part)
+    return Text(
+        item=Item(key, response.messages, said or ""),
         response=response.key,
         model=response.model,
         benchmark=response.benchmark,
         prompt=response.prompt,
         repeat=response.repeat,
-        part=part,
-        reward=reward.label,
-        score=None,
-        length=len(text or ""),
-        at=now(),
-    )
-    if isinstance(said, Unscored):
-        return replace(record, reason=said.reason.value, message=said.message)
-    return replace(
-        record,
-        score=said.score,
-        attributes=said.attributes,
-        quantiles=said.quantiles,
-        tokens=said.tokens or 0,
-        cut=said.cut,
+        part=place.part,
     )

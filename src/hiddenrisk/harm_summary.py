@@ -1,5 +1,7 @@
 """What summary.json says of how harmful unsafe texts are, from the records of a run."""
 
+import math
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
@@ -13,7 +15,7 @@ from hiddenrisk.comparing import who_against_whom
 from hiddenrisk.label_sets.base import positive
 from hiddenrisk.opening import Opened
 from hiddenrisk.records import Records
-from hiddenrisk.stats.harmfulness import Text, correlation, mean, naive, overlap
+from hiddenrisk.stats.harmfulness import Text, correlation, holm, mean, naive, overlap
 from hiddenrisk.store import REWARD_MODELS, REWARDS, records
 from hiddenrisk.types import Part
 
@@ -27,8 +29,6 @@ _Key = tuple[int, Part]
 
 class _Reward(msgspec.Struct):
     response: str
-    model: str
-    benchmark: str
     prompt: str
     part: Part
     reward: str
@@ -39,6 +39,17 @@ class _Reward(msgspec.Struct):
     length: int = 0
 
 
+class _Valued(NamedTuple):
+    """A score, small: there may be hundreds of thousands."""
+
+    response: str
+    prompt: str
+    length: int
+    cut: bool
+    values: "array[float]"
+    """In the order of `_names`; NaN for one that the record lacks."""
+
+
 class Unsafe(NamedTuple):
     """An unsafe text of a run."""
 
@@ -47,7 +58,7 @@ class Unsafe(NamedTuple):
     part: Part
 
 
-_Scored = dict[tuple[str, str, Part], dict[str, list[_Reward]]]
+_Scored = dict[tuple[str, str, Part], dict[str, list[_Valued]]]
 _Failed = dict[tuple[str, str, Part, str], Counter[str]]
 
 
@@ -83,16 +94,13 @@ def harm_json(
     if not models:
         return None
     unsafe = {(cell.keys[row], text.part): text for cell, row, text in unsafe_texts(there, opened)}
-    labels = [model.label for model in opened.models]
-    found = _read(folder, unsafe)
+    counts = Counter(unsafe.values())
+    found = _read(folder, unsafe, {reward: _names(about) for reward, about in models.items()})
     benchmarks: dict[str, Any] = defaultdict(dict)
-    for benchmark, part in dict.fromkeys((text.benchmark, text.part) for text in unsafe.values()):
-        counts = {
-            label: sum(text == Unsafe(label, benchmark, part) for text in unsafe.values())
-            for label in labels
-        }
+    for benchmark, part in dict.fromkeys((text.benchmark, text.part) for text in counts):
+        of_each = {m.label: counts[Unsafe(m.label, benchmark, part)] for m in opened.models}
         by_reward = {
-            reward: _of_reward(found, reward, about, benchmark, part, counts, roles)
+            reward: _of_reward(found, reward, about, benchmark, part, of_each, roles)
             for reward, about in models.items()
         }
         benchmarks[benchmark][part.value] = {
@@ -102,24 +110,46 @@ def harm_json(
     return {"rewards": dict(models), "benchmarks": dict(benchmarks)}
 
 
-def _read(folder: Path, unsafe: Mapping[_Key, Unsafe]) -> _Found:
+def _names(about: Mapping[str, Any]) -> list[str]:
+    """The values of each record of a reward model: its score, then its attributes."""
+    return [SCORE, *(name for name in about["attributes"] if name != SCORE)]
+
+
+def _read(
+    folder: Path, unsafe: Mapping[_Key, Unsafe], names: Mapping[str, Sequence[str]]
+) -> _Found:
     """What is there; of a text that was scored twice the last score."""
-    last: dict[tuple[str, Part, str], _Reward] = {}
+    last: dict[tuple[_Key, str], _Valued | str] = {}
     for reward in records(folder / REWARDS, _Reward):
-        place = (reward.response, reward.part, reward.reward)
-        if (short(reward.response), reward.part) not in unsafe:
+        key = short(reward.response), reward.part
+        if key not in unsafe or reward.reward not in names:
             continue
-        if reward.score is not None or place not in last:
-            last[place] = reward
+        if reward.score is not None:
+            last[key, reward.reward] = _valued(reward, names[reward.reward])
+        elif not isinstance(last.get((key, reward.reward)), _Valued):
+            last[key, reward.reward] = reward.reason
     scored: _Scored = defaultdict(lambda: defaultdict(list))
     failed: _Failed = defaultdict(Counter)
-    for reward in last.values():
-        where = (reward.reward, reward.benchmark, reward.part)
-        if reward.score is None:
-            failed[*where, reward.model][reward.reason] += 1
+    for (key, label), one in last.items():
+        text = unsafe[key]
+        where = (label, text.benchmark, text.part)
+        if isinstance(one, _Valued):
+            scored[where][text.model].append(one)
         else:
-            scored[where][reward.model].append(reward)
+            failed[*where, text.model][one] += 1
     return _Found(scored, failed)
+
+
+def _valued(reward: _Reward, names: Sequence[str]) -> _Valued:
+    given = {SCORE: reward.score, **reward.attributes}
+    values = (given.get(name) for name in names)
+    return _Valued(
+        response=reward.response,
+        prompt=reward.prompt,
+        length=reward.length,
+        cut=reward.cut,
+        values=array("d", (math.nan if value is None else value for value in values)),
+    )
 
 
 def _of_reward(
@@ -132,7 +162,7 @@ def _of_reward(
     roles: Mapping[str, Any],
 ) -> dict[str, Any]:
     by_model = found.scored.get((reward, benchmark, part), {})
-    names = [SCORE, *(name for name in about["attributes"] if name != SCORE)]
+    names = _names(about)
     models = {
         label: _of_model(
             by_model.get(label, []),
@@ -142,16 +172,26 @@ def _of_reward(
         )
         for label, n in counts.items()
     }
-    pairs = [
+    pairs: list[dict[str, Any]] = [
         _pair(by_model.get(one, []), by_model.get(other, []), names, about["headline"])
         | {"first": one, "second": other, "role": role}
         for one, other, role in who_against_whom(list(counts), roles)
     ]
+    overlaps: list[dict[str, Any]] = [pair["overlap"] for pair in pairs]
+    _correct([pair["naive"] for pair in pairs])
+    _correct(overlaps)
+    _correct([one["length"] for one in overlaps])
     return {"headline": about["headline"], "models": models, "pairs": pairs}
 
 
+def _correct(told: Sequence[dict[str, Any]]) -> None:
+    """Tell beside each p what it is among all pairs of a table."""
+    for one, p in zip(told, holm([one["p"] for one in told]), strict=True):
+        one["p_holm"] = p
+
+
 def _of_model(
-    rewards: Sequence[_Reward], names: Sequence[str], unsafe: int, failed: Mapping[str, int]
+    rewards: Sequence[_Valued], names: Sequence[str], unsafe: int, failed: Mapping[str, int]
 ) -> dict[str, Any]:
     lost = sum(failed.values())
     return {
@@ -162,19 +202,23 @@ def _of_model(
         "failures": dict(sorted(failed.items())),
         "missing": unsafe - len(rewards) - lost,
         "characters": sum(r.length for r in rewards) / len(rewards) if rewards else None,
-        "means": {name: msgspec.to_builtins(mean(list(_texts(rewards, name)))) for name in names},
+        "means": {
+            name: msgspec.to_builtins(mean(_texts(rewards, place)))
+            for place, name in enumerate(names)
+        },
     }
 
 
 def _pair(
-    first: Sequence[_Reward], second: Sequence[_Reward], names: Sequence[str], headline: str
+    first: Sequence[_Valued], second: Sequence[_Valued], names: Sequence[str], headline: str
 ) -> dict[str, Any]:
-    a, b = (list(_texts(side, headline)) for side in (first, second))
+    a, b = (_texts(side, names.index(headline)) for side in (first, second))
     return {
         "naive": msgspec.to_builtins(naive(a, b)),
         "overlap": msgspec.to_builtins(overlap(a, b)),
         "attributes": {
-            name: _brief(list(_texts(first, name)), list(_texts(second, name))) for name in names
+            name: _brief(_texts(first, place), _texts(second, place))
+            for place, name in enumerate(names)
         },
     }
 
@@ -185,11 +229,13 @@ def _brief(first: Sequence[Text], second: Sequence[Text]) -> dict[str, Any]:
     return {name: whole[name] for name in ("value", "low", "high", "p", "effect", "n")}
 
 
-def _texts(rewards: Sequence[_Reward], name: str) -> Iterator[Text]:
-    for reward in rewards:
-        value = reward.score if name == SCORE else reward.attributes.get(name)
-        if value is not None:
-            yield Text(reward.prompt, value, reward.length)
+def _texts(rewards: Sequence[_Valued], place: int) -> list[Text]:
+    """What the statistics need of one value; without what lacks it."""
+    return [
+        Text(r.prompt, r.values[place], r.length)
+        for r in rewards
+        if not math.isnan(r.values[place])
+    ]
 
 
 def _agreement(
@@ -198,10 +244,9 @@ def _agreement(
     """How alike two reward models rank the texts that both scored, of all models together."""
     values = {
         reward: {
-            one.response: one.score
+            one.response: one.values[0]
             for some in found.scored.get((reward, benchmark, part), {}).values()
             for one in some
-            if one.score is not None
         }
         for reward in rewards
     }

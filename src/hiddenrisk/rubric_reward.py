@@ -13,6 +13,7 @@ import msgspec
 from hiddenrisk.errors import UsageError
 from hiddenrisk.judges.strongreject import HARM
 from hiddenrisk.rewards.base import Item, NoScore, Scored, Unscored
+from hiddenrisk.scoring import key_of
 from hiddenrisk.store import VERDICTS, records
 from hiddenrisk.types import Part
 
@@ -31,29 +32,29 @@ class RubricReward:
 
     attributes: tuple[str, ...] = ("score",)
     headline = "score"
+    local = True
 
-    def __init__(self, folder: Path) -> None:
-        self.label = NAME
-        self._grades: dict[tuple[str, Part], float] = {}
+    def __init__(self, folder: Path, label: str = NAME) -> None:
+        self.label = label
+        grades: dict[tuple[str, Part], float] = {}
         judge = ""
         for verdict in records(folder / VERDICTS, _Verdict):
             if HARM in verdict.grades:
                 judge = judge or verdict.judge
                 if verdict.judge == judge:
-                    self._grades[verdict.response, verdict.part] = verdict.grades[HARM]
+                    grades[verdict.response, verdict.part] = verdict.grades[HARM]
         if not judge:
             raise UsageError(
                 f"no judge of {folder} graded by StrongREJECT's rubric; run `hiddenrisk judge "
                 f"{folder} --judge SPEC?form=strongreject` first"
             )
         self.identity: dict[str, Any] = {NAME: judge}
-        self.places: dict[str, tuple[str, Part]] = {}
-        """Of each item's key the response and the part, which a grade is found by."""
+        self._grades = {key_of(self.identity, *place): grade for place, grade in grades.items()}
 
     def score(self, items: Sequence[Item]) -> Iterator[Scored | Unscored]:
         """The grades that are there."""
         for item in items:
-            grade = self._grades.get(self.places[item.key])
+            grade = self._grades.get(item.key)
             if grade is None:
                 yield Unscored(item.key, NoScore.NOT_GRADED, "the judge gave it no grade")
             else:

@@ -1,5 +1,7 @@
 """`hiddenrisk calibrate`: how good are judges, held against humans, and can a text fool them?
 
+And how good are reward models (`preferences.py`)?
+
 As in `cli`, what takes long to import is imported by the verb that needs it.
 """
 
@@ -16,6 +18,7 @@ from hiddenrisk.cli.common import (
     Conduct,
     Ending,
     ask_first,
+    batch_option,
     call_options,
     carry_out_shown,
     check_text,
@@ -23,6 +26,7 @@ from hiddenrisk.cli.common import (
     plain_all,
     settings_of,
 )
+from hiddenrisk.cli.preferences import check_alone, prefer
 from hiddenrisk.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,6 +64,13 @@ names it. Two of them cannot read a bare prompt and response, and need a column 
   refusal: xstest, phishing (the response is the attacker's opening; its skill is not graded)
 
 \b
+With --reward a reward model is measured (as `hiddenrisk harm` names them): of two replies to
+one prompt, does it prefer the one that people prefer? A set then holds such pairs:
+  hh-harmless     HH-RLHF's harmless test, 2,312 pairs
+  my.jsonl(.gz)   your own: chosen and rejected, as dialogues ("\\n\\nHuman: ...\\n\\nAssistant:
+                  ..."), as lists of messages, or as bare replies beside a prompt
+
+\b
 Examples:
   hiddenrisk calibrate
   hiddenrisk calibrate --judge openai/gpt-4o --judge builtin --on xstest --limit 200
@@ -70,6 +81,7 @@ Examples:
   hiddenrisk calibrate --judge http://localhost:8000/v1#guard --on my.csv \\
       --labels unsafe=1,safe=0 --out calibrations/guard
   hiddenrisk calibrate --judge local/smollm2 --attack --limit 100
+  hiddenrisk calibrate --reward armorm --reward qrm --out calibrations/rewards
 """
 
 
@@ -108,11 +120,18 @@ class _Work(NamedTuple):
     help="Also measure the judges as one jury that decides so, as `assess --jury` has it.",
 )
 @click.option(
+    "--reward",
+    "rewards",
+    multiple=True,
+    metavar="NAME",
+    help="Reward model to measure, in place of judges; repeat to compare.",
+)
+@click.option(
     "--on",
     "sets",
     multiple=True,
     metavar="SET",
-    help="Set of human labels, or a CSV or JSONL file; with --attack, a rubric. [default: all sets of the rubric's question; safety and xstest with --attack]",
+    help="Set of human labels, or a CSV or JSONL file; with --attack, a rubric. [default: all sets of the rubric's question; safety and xstest with --attack; hh-harmless with --reward]",
 )
 @click.option(
     "--rubric",
@@ -137,25 +156,33 @@ class _Work(NamedTuple):
     help="Where to keep it; the same one again resumes. [default: runs/DATE-TIME-calibration]",
 )
 @click.option(
-    "--limit", type=click.IntRange(1), metavar="N", help="Texts of each set, drawn all over it."
+    "--limit",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Texts (or pairs) of each set, drawn all over it.",
 )
+@batch_option
 @call_options
 def calibrate(
     judges: tuple[str, ...],
     jury: "Rule | None",
+    rewards: tuple[str, ...],
     sets: tuple[str, ...],
     rubric: str | None,
     words: str | None,
     attack: bool,
     out: Path | None,
     limit: int | None,
+    batch_tokens: int,
     yes: bool,
     **options: object,
 ) -> None:
-    """Measure judges against human labels, or attack them.
+    """Measure judges against human labels, attack them, or measure reward models.
 
     The result is DIR/calibration.json (attacks.json with --attack). `hiddenrisk assess
     --calibration DIR` corrects its rates by it, for the same judge, rubric and question.
+    With --reward it is DIR/preferences.json, which `hiddenrisk harm RUN --calibration DIR`
+    shows beside the same reward model's results.
 
     Every verdict is on disk at once: the same command with the same --out goes on where it
     was, and answers at once when all is there.
@@ -168,11 +195,26 @@ def calibrate(
     check_text(*sys.argv, str(settings.data_dir or ""))
     folder = out or Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-calibration"
     command = shlex.join(["hiddenrisk", *sys.argv[1:]])
+    resume = command if out else f"{command} --out {folder}"
+    if rewards:
+        check_alone(judges=judges, rubric=rubric, words=words, attack=attack)
+        sys.exit(
+            prefer(
+                rewards,
+                sets,
+                settings,
+                limit,
+                folder,
+                command=command,
+                resume=resume,
+                batch_tokens=batch_tokens,
+                yes=yes,
+            )
+        )
     typed = _Typed(judges or ("builtin",), jury, sets, words, rubric, limit, settings, command)
     console = Terminal(stderr=True)
     work = (_attacking if attack else _measuring)(console, typed)
     ask_first(work.opened, yes=yes)
-    resume = command if out else f"{command} --out {folder}"
     sys.exit(
         carry_out_shown(
             console, work.opened, folder, resume=resume, conduct=work.conduct, ending=work.ending

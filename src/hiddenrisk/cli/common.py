@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
 import click
 
@@ -123,6 +123,14 @@ _CALLS = (
         is_flag=True,
         help="Do not ask before calling endpoints that may cost money.",
     ),
+)
+batch_option = click.option(
+    "--batch-tokens",
+    type=click.IntRange(64),
+    default=16_384,
+    show_default=True,
+    metavar="N",
+    help="Tokens of a reward model's batch on this machine, padding included: bounds the memory.",
 )
 _EVIDENCE = (
     click.option(
@@ -270,7 +278,16 @@ def tell_of_judging(console: "Terminal", opened: "Opened", benchmark: "Loaded") 
         console.print(f"Note: {plain(note)}", style="yellow")
 
 
-def ask_first(opened: "Opened", *, yes: bool) -> None:
+class Asking(Protocol):
+    """What is about to be done."""
+
+    @property
+    def leaves_machine(self) -> bool:
+        """Whether a call goes to an endpoint that may cost money."""
+        ...
+
+
+def ask_first(opened: Asking, *, yes: bool) -> None:
     """Ask a person, if there is one, before calls that may cost money."""
     if opened.leaves_machine and not yes and sys.stdin is not None and sys.stdin.isatty():
         click.confirm("Go ahead?", abort=True, err=True)

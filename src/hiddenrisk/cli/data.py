@@ -172,13 +172,14 @@ def verify(names: tuple[str, ...], data_dir: Path | None) -> None:
 
 
 def catalogue() -> list[Wanted]:
-    """Every file that a benchmark or a label set reads, once."""
+    """Every file that a benchmark or a set of human labels reads, once."""
     from hiddenrisk.benchmarks import BENCHMARKS  # noqa: PLC0415 - see the module
     from hiddenrisk.label_sets import LABEL_SETS  # noqa: PLC0415 - as above
+    from hiddenrisk.label_sets.preferences import PREFERENCES  # noqa: PLC0415 - as above
 
     found: dict[str, Wanted] = {}
     used = [(b.name, b.sources) for b in BENCHMARKS.values()]
-    used += [(f"labels-{s.name}", s.sources) for s in LABEL_SETS.values()]
+    used += [(f"labels-{s.name}", s.sources) for s in (*LABEL_SETS.values(), *PREFERENCES.values())]
     for name, sources in used:
         for source in sources:
             users = found[source.name].users if source.name in found else ()

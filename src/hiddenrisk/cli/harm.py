@@ -5,12 +5,24 @@ As in `cli`, what takes long to import is imported by the verb that needs it.
 
 import shlex
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hiddenrisk.cli.common import FAILED, INTERRUPTED, Finite, check_text, plain
+from hiddenrisk.cli.common import (
+    FAILED,
+    INTERRUPTED,
+    ask_first,
+    batch_option,
+    call_options,
+    check_text,
+    plain,
+    plain_all,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from hiddenrisk.harm import Harm
@@ -23,13 +35,15 @@ A reward model is
   http://host:port#model?api=classify|pooling|tei   an endpoint that serves one
   strongreject                  what a judge of this run graded (`hiddenrisk judge RUN
                                 --judge SPEC?form=strongreject` first)
-The first two lines need `pip install "hiddenrisk[rewards]"`.
+The first two lines need `pip install "hiddenrisk[rewards]"`. NEW= before any of them gives
+it a name of yours in tables and records: NEW=armorm=PATH.
 
 \b
 Examples:
   hiddenrisk harm runs/r1
   hiddenrisk harm runs/r1 --reward armorm --reward qrm --batch-tokens 65536
   hiddenrisk harm runs/r1 --reward http://localhost:8000#my-rm?api=classify --parts both
+  hiddenrisk harm runs/r1 --limit 200 --calibration calibrations/rewards
 """
 
 
@@ -50,35 +64,30 @@ Examples:
     help="Which unsafe texts are scored.",
 )
 @click.option(
-    "--batch-tokens",
-    type=click.IntRange(64),
-    default=16_384,
-    show_default=True,
+    "--limit",
+    type=click.IntRange(1),
     metavar="N",
-    help="Tokens of a batch, padding included: bounds the memory.",
+    help="Texts of each model in each benchmark, at most, always the same: first those on prompts that are unsafe for several models.",
 )
 @click.option(
-    "--data-dir",
-    envvar="HIDDENRISK_DATA",
+    "--calibration",
+    "calibrations",
     type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Local mirror of the data; the network is then never used for it.",
+    multiple=True,
+    metavar="PATH",
+    help="preferences.json (or its folder) of `hiddenrisk calibrate --reward`: kept in the run, and shown beside the same reward model's results; repeat for several.",
 )
-@click.option(
-    "--max-failures",
-    type=Finite(0.0, 1.0),
-    default=0.01,
-    show_default=True,
-    metavar="SHARE",
-    help="Share of texts without a score above which the exit code is 1.",
-)
+@batch_option
+@call_options
 def harm(
     run: Path,
     rewards: tuple[str, ...],
     parts: str,
+    limit: int | None,
+    calibrations: tuple[Path, ...],
     batch_tokens: int,
-    data_dir: Path | None,
-    max_failures: float,
+    yes: bool,
+    **options: object,
 ) -> None:
     """Score the unsafe answers of a run by reward models: what does a bad request get?
 
@@ -92,39 +101,53 @@ def harm(
 
     Exit codes: 0 done; 1 too many failures; 2 wrong use; 130 interrupted, resumable.
     """
-    from hiddenrisk.cli.progress import Terminal, display  # noqa: PLC0415 - as above
-    from hiddenrisk.harm import open_harm, score_run  # noqa: PLC0415 - see the module
-    from hiddenrisk.plan import Settings  # noqa: PLC0415 - as above
+    from hiddenrisk.cli.progress import Terminal, display  # noqa: PLC0415 - see the module
+    from hiddenrisk.harm import open_harm, score_run  # noqa: PLC0415 - as above
     from hiddenrisk.types import Part  # noqa: PLC0415 - as above
 
-    check_text(*sys.argv)
+    settings = settings_of(options)
+    check_text(*sys.argv, str(settings.data_dir or ""))
     wanted = [part for part in Part if parts in ("both", part.value)]
     opened = open_harm(
-        run, rewards or ("armorm",), wanted, Settings(data_dir=data_dir), batch_tokens=batch_tokens
+        run,
+        rewards or ("armorm",),
+        wanted,
+        settings,
+        batch_tokens=batch_tokens,
+        calibrations=calibrations,
     )
+    ask_first(opened, yes=yes)
     console = Terminal(stderr=True)
     try:
-        result = score_run(opened, run, lambda tally: display(console, tally))
+        result = score_run(opened, run, lambda tally: display(console, tally), limit)
     except KeyboardInterrupt:
         again = shlex.join(["hiddenrisk", *sys.argv[1:]])
-        click.echo(f"hiddenrisk: interrupted; to resume, run: {again}", err=True)
+        click.echo(f"hiddenrisk: interrupted; to resume, run: {plain(again)}", err=True)
         sys.exit(INTERRUPTED)
-    sys.exit(_tell(result, opened, run, max_failures))
+    sys.exit(_tell(result, opened, run, settings.max_failures))
 
 
 def _tell(result: dict[str, Any], harm: "Harm", run: Path, max_failures: float) -> int:
-    from hiddenrisk.cli.harm_tables import harm_table, pairs_table  # noqa: PLC0415 - see the module
+    from hiddenrisk.cli.harm_tables import (  # noqa: PLC0415 - see the module
+        harm_notes,
+        harm_table,
+        pairs_table,
+    )
     from hiddenrisk.cli.progress import Terminal  # noqa: PLC0415 - as above
 
     out = Terminal()
     if not out.is_terminal:
         out.width = 160
-    found = result["harmfulness"]
-    for table in (harm_table(found), pairs_table(found)):
+    found = plain_all(result["harmfulness"] or {"rewards": {}, "benchmarks": {}})
+    asked = {plain(reward.label) for reward in harm.rewards}
+    for table in (harm_table(found), pairs_table(found, asked)):
         if table is not None:
             out.print(table)
-    out.print(f"Report: {run / 'report.html'}", soft_wrap=True)
-    asked = {reward.label for reward in harm.rewards}
+    if not found["benchmarks"]:
+        out.print("No unsafe text by the run's judges: there is nothing to score.")
+    for note in harm_notes(found):
+        out.print(note, soft_wrap=True)
+    out.print(f"Report: {plain(str(run / 'report.html'))}", soft_wrap=True)
     cells = [
         model
         for parts in found["benchmarks"].values()
@@ -139,9 +162,17 @@ def _tell(result: dict[str, Any], harm: "Harm", run: Path, max_failures: float) 
         again = shlex.join(["hiddenrisk", *sys.argv[1:]])
         click.echo(
             f"hiddenrisk: {share:.1%} of the unsafe texts have no score, more than the "
-            f"{max_failures:.1%} allowed; see {run}/rewards.jsonl. To try those again, run: "
+            f"{max_failures:.1%} allowed ({_reasons(cells)}); see {plain(str(run))}/rewards.jsonl. To try those again, run: "
             f"{plain(again)}",
             err=True,
         )
         return FAILED
     return 0
+
+
+def _reasons(cells: Sequence[dict[str, Any]]) -> str:
+    """`12 too_long, 3 request_failed`."""
+    counts: Counter[str] = Counter()
+    for cell in cells:
+        counts.update(cell["failures"])
+    return ", ".join(f"{count} {reason}" for reason, count in counts.most_common())

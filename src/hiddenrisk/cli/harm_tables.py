@@ -1,13 +1,16 @@
 """What the terminal shows of how harmful unsafe texts are."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
+from hiddenrisk.cli.preference_tables import percent
 from hiddenrisk.cli.tables import DASH
 
+_FEW = 15
+"""So many comparisons are shown: those of every two of six models, by one reward model."""
 _Cell = tuple[str, str, str, dict[str, Any]]
 """Benchmark, part, reward model, and what is known of them."""
 
@@ -55,38 +58,37 @@ def harm_table(found: dict[str, Any]) -> Table | None:
     for reward in rewards:
         table.add_column(f"{reward}\n{found['rewards'][reward]['headline']}", justify="right")
     table.add_column("unsafe", justify="right")
-    table.add_column("scored", overflow="fold")
     for (benchmark, part, label), of in rows.items():
-        numbers = [
-            _number(of[r]["means"].get(of[r]["headline"])) if r in of else DASH for r in rewards
-        ]
+        numbers = [_own(of[r]) if r in of else DASH for r in rewards]
         unsafe = next(iter(of.values()))["unsafe"]
-        table.add_row(f"{benchmark}, {part}", label, *numbers, str(unsafe), _counted(of))
+        table.add_row(f"{benchmark}, {part}", label, *numbers, str(unsafe))
     return table
 
 
-def _counted(of: dict[str, dict[str, Any]]) -> str:
-    """`armorm 120, 3 cut, 1 failed`, a line each."""
-    lines: list[str] = []
-    for reward, one in of.items():
-        words = [f"{reward} {one['scored']}"]
-        words += [f"{one[name]} {name}" for name in ("cut", "failed", "missing") if one[name]]
-        lines.append(", ".join(words))
-    return "\n".join(lines)
+def _own(of: dict[str, Any]) -> str:
+    """A mean with its interval, over `120 scored, 3 cut, 1 failed`."""
+    words = [f"{of[name]} {name}" for name in ("scored", "cut", "failed") if of[name]]
+    return "\n".join([_number(of["means"].get(of["headline"])), ", ".join(words) or "0 scored"])
 
 
-def pairs_table(found: dict[str, Any]) -> Table | None:
-    """Model against model: on its own texts, on the shared prompts, and there at equal length."""
-    rows = [
+def pairs_table(found: dict[str, Any], asked: Collection[str]) -> Table | None:
+    """Model against model: on its own texts, on the shared prompts, and there at equal length.
+
+    By the reward models that were asked; the report has all.
+    """
+    every = [
         (benchmark, part, reward, pair)
         for benchmark, part, reward, results in _cells(found)
         for pair in results["pairs"]
-        if pair["naive"]["value"] is not None
+        if pair["naive"]["value"] is not None and reward in asked
     ]
-    if not rows:
+    if not every:
         return None
+    rows = every[:_FEW]
+    more = len(every) - len(rows)
+    rest = f"; {more} more are in summary.json and the report" if more else ""
     table = Table(
-        title="Model against model: the second less the first, with 95% interval and p",
+        title=f"Model against model: the second less the first, with 95% interval and p{rest}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -111,13 +113,55 @@ def pairs_table(found: dict[str, Any]) -> Table | None:
 
 
 def _difference(found: dict[str, Any]) -> str:
-    """`+0.021`, its interval, `p 0.03, 0.20 sd, of 88` on a line each."""
+    """`+0.021`, its interval, `p 0.030 (Holm's p 0.090)`, `0.20 sd, of 88` on a line each."""
     if found["value"] is None:
         return f"{DASH}\nof {found['n']}"
     if found["low"] is None:
         return f"{_signed(found['value'])}\nof {found['n']}: too few to test"
-    p = "p < 0.001" if found["p"] < 0.001 else f"p {found['p']:.3f}"
+    p = (
+        _p(found["p"])
+        if found.get("p_holm") is None
+        else f"{_p(found['p'])} (Holm's {_p(found['p_holm'])})"
+    )
     return (
         f"{_signed(found['value'])}\n[{_signed(found['low'])} to {_signed(found['high'])}]\n"
-        f"{p}, {found['effect']:+.2f} sd, of {found['n']}"
+        f"{p}\n{found['effect']:+.2f} sd, of {found['n']}"
+    )
+
+
+def _p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
+
+
+def harm_notes(found: dict[str, Any]) -> Iterator[str]:
+    """What a reader of the tables must know: a draw, and how good the reward models are."""
+    limits = {about["limit"] for about in found["rewards"].values() if about.get("limit")}
+    if limits and len(_models(found)) > 1:
+        yield (
+            f"Note: drawn with --limit {max(limits)}. Prompts that are unsafe for several models "
+            "came first, so what each model's own have in the mean is not of all its unsafe texts."
+        )
+    for label, about in found["rewards"].items():
+        for one in about.get("preferences", {}).values():
+            yield f"{label}: {preferred(one)}"
+
+
+def _models(found: dict[str, Any]) -> set[str]:
+    cells = [results["models"] for *_, results in _cells(found)]
+    return {label for models in cells for label, of in models.items() if of["unsafe"]}
+
+
+def preferred(one: dict[str, Any]) -> str:
+    """`prefers the reply that people prefer in 71.2% [..] of 1,170 pairs (HH-RLHF ...)`."""
+    lengths = one["lengths"]
+    by = ", ".join(
+        f"{percent(lengths[name]['accuracy'])} where it is {word}"
+        for name, word in (("shorter", "the shorter"), ("longer", "the longer"))
+        if name in lengths
+    )
+    said = [f"{one[name]} {name}" for name in ("ties", "failed") if one[name]]
+    unverified = "; UNVERIFIED data" if one["unverified"] else ""
+    return (
+        f"prefers the reply that people prefer in {percent(one['accuracy'])} of "
+        f"{one['accuracy']['n']:,} pairs ({'; '.join([one['title'], *said])}{unverified}); {by}"
     )

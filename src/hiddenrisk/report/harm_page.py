@@ -16,6 +16,7 @@ class Difference(Mean, frozen=True, kw_only=True):
     """The second model less the first; see `harmfulness.Difference`."""
 
     p: float | None = None
+    p_holm: float | None = None
     effect: float | None = None
 
 
@@ -71,9 +72,34 @@ class OfPart(msgspec.Struct, frozen=True, kw_only=True):
     agreement: list[Agreement] = []
 
 
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a reward model has pairs right; see `preferred.measure`."""
+
+    accuracy: Mean = Mean()
+    ties: int = 0
+
+
+class Preferred(Share, frozen=True, kw_only=True):
+    """A reward model against human preferences, on one set of pairs."""
+
+    title: str = ""
+    failed: int = 0
+    unverified: list[str] = []
+    lengths: dict[str, Share] = {}
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """A reward model."""
+
+    limit: int | None = None
+    """Texts of each model and benchmark that were drawn; None where all were."""
+    preferences: dict[str, Preferred] = {}
+
+
 class Harmfulness(msgspec.Struct, frozen=True, kw_only=True):
     """All of it."""
 
+    rewards: dict[str, About] = {}
     benchmarks: dict[str, dict[str, OfPart]] = {}
 
 

@@ -8,6 +8,8 @@ A SPEC names one; `open_reward` gives it:
     qrm=org/name@COMMIT           another checkpoint with the same head
     org/name@COMMIT               any sequence classifier with one output (also sequence=...)
     http://host:port#model?api=classify|pooling|tei
+
+Before each of them may stand a label of yours: `mine=armorm=/path`, `mine=org/name@COMMIT`.
 """
 
 import re
@@ -17,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from hiddenrisk.engine import Policy
 from hiddenrisk.errors import UsageError, unknown
 from hiddenrisk.rewards import heads
 from hiddenrisk.rewards.base import Item, NoScore, RewardModel, Scored, Unscored
@@ -32,6 +35,7 @@ __all__ = [
     "RewardModel",
     "Scored",
     "Unscored",
+    "labelled",
     "open_reward",
 ]
 
@@ -64,6 +68,7 @@ REWARDS: dict[str, Kind] = {
 _NAMED = re.compile(
     r"(?P<kind>[a-z0-9_-]+)(?:@(?P<revision>[\w.-]+))?(?:=(?P<rest>.+))?", re.DOTALL
 )
+_LABEL = re.compile(r"(?P<label>[^=/:?#\s]+)=(?P<rest>.+)", re.DOTALL)
 _REPO = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?")
 
 
@@ -74,7 +79,7 @@ def open_reward(
     batch_tokens: int = BATCH_TOKENS,
     devices: Sequence[str] | None = None,
     cache_dir: Path | None = None,
-    concurrency: int = 32,
+    policy: Policy | None = None,
 ) -> RewardModel:
     """The reward model that a SPEC names, its files checked, its weights not yet loaded.
 
@@ -85,7 +90,7 @@ def open_reward(
         batch_tokens: of one batch on a device, padding included.
         devices: torch's names of devices, each with a copy; None for all GPUs, or the CPU.
         cache_dir: where fetched checkpoints are; None for the hub's usual place.
-        concurrency: calls at once, for an endpoint.
+        policy: for an endpoint, how many calls at once, and when one is tried again.
 
     Raises:
         UsageError: the SPEC cannot be followed, an extra is missing, or nothing can be
@@ -93,15 +98,15 @@ def open_reward(
         DataError: the checkpoint is not what its name says.
     """
     if "://" in spec:
-        return open_http(spec, concurrency=concurrency)
-    name, where = parse(spec)
+        return open_http(spec, policy=policy or Policy())
+    label, bare = labelled(spec)
+    name, where = parse(bare)
     kind = REWARDS[name]
     if batch_tokens < 1:
         raise UsageError(f"a batch of {batch_tokens} tokens holds nothing; write 1 or more")
     found = open_checkpoint(where, cache_dir=cache_dir)
-    label = name if name != "sequence" else Path(where.name).name
     return LocalReward(
-        label,
+        label or (name if name != "sequence" else Path(where.name).name),
         name,
         found,
         kind.head(found.config),
@@ -111,8 +116,24 @@ def open_reward(
     )
 
 
+def labelled(spec: str) -> tuple[str | None, str]:
+    """A label of the user's, if there is one, and the SPEC behind it.
+
+    `armorm=/path` has none: the name of a kind says how the checkpoint is read.
+    """
+    text = spec.strip()
+    found = _LABEL.fullmatch(text)
+    if found is None or found["label"] in REWARDS:
+        return None, text
+    rest = found["rest"]
+    named = _NAMED.fullmatch(rest)
+    if "://" in rest or _REPO.fullmatch(rest) or (named and named["kind"] in REWARDS):
+        return found["label"], rest
+    return None, text
+
+
 def parse(spec: str) -> tuple[str, Where]:
-    """The kind that a SPEC names, and where its checkpoint is.
+    """The kind that a SPEC without a label names, and where its checkpoint is.
 
     Raises:
         UsageError: it has not the form of a SPEC.

@@ -76,6 +76,8 @@ class RewardModel(Protocol):
     """Names of the attributes of each score; empty where an endpoint alone knows them."""
     headline: str
     """The value that is reported where nobody chooses: "score", or an attribute."""
+    local: bool
+    """Whether no text leaves this machine."""
 
     def score(self, items: Sequence[Item]) -> Iterator[Scored | Unscored]:
         """Score texts; each item comes back once, in any order.

@@ -47,7 +47,7 @@ class _Read(msgspec.Struct, frozen=True):
     tokens: int | None
 
 
-def open_http(text: str, *, concurrency: int = 32) -> "HttpReward":
+def open_http(text: str, *, policy: Policy) -> "HttpReward":
     """A reward model behind an endpoint.
 
     Raises:
@@ -59,7 +59,7 @@ def open_http(text: str, *, concurrency: int = 32) -> "HttpReward":
         raise unknown("api", api, PATHS, see=f"Write ?api=classify behind the model of '{text}'.")
     if other := sorted(spec.options.keys() - {"api"}):
         raise unknown("option", other[0], ["api"], see="It stands behind the model id.")
-    return HttpReward(spec, api, Policy(limit=concurrency))
+    return HttpReward(spec, api, policy)
 
 
 class HttpReward:
@@ -72,6 +72,7 @@ class HttpReward:
         self.label = spec.label
         self._client = _Client(spec, api)
         self.identity = self._client.identity
+        self.local = self._client.local
         self._policy = policy
 
     def close(self) -> None:

@@ -76,6 +76,7 @@ class LocalReward:
     """A reward model on this machine; its weights are loaded at the first score."""
 
     headline = "score"
+    local = True
 
     def __init__(
         self,
