@@ -1,8 +1,10 @@
 """`hiddenrisk harm`: unsafe answers of a run, scored by reward models behind real servers."""
 
 import json
+import shutil
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +13,7 @@ import pytest
 
 from hiddenrisk.stats.harmfulness import Text, naive, overlap
 from tests.conftest import CommandLine
+from tests.reward_models import needs_torch, save
 from tests.servers import Ask, ChatServer, Reply, verdict
 from tests.test_importing import records, results, summary, wrong
 from tests.test_transcripts import jsonl
@@ -86,19 +89,27 @@ _N = 60
 _ALL = [_answer(m, i).strip() for m in _MODELS for i in range(_N)]
 
 
-@pytest.fixture
-def run(hiddenrisk: CommandLine) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two models, judged."""
     rows = [
         {"id": f"p{i}", "prompt": f"Question {i}?", "answer": _answer(m, i).strip(), "model": m}
         for m in _MODELS
         for i in range(_N)
     ]
-    jsonl(hiddenrisk.folder / "t.jsonl", *rows)
+    line = CommandLine(tmp_path_factory.mktemp("imported"))
+    jsonl(line.folder / "t.jsonl", *rows)
     with ChatServer({"j": _judge}) as server:
         args = ("--judge", server.spec("j"), "--parts", "answer", "--out", "run")
-        done = hiddenrisk("import", "t.jsonl", *args)
-        assert done.code == 0, done
-        yield hiddenrisk.folder / "run"
+        done = line("import", "t.jsonl", *args)
+    assert done.code == 0, done
+    return line.folder / "run"
+
+
+@pytest.fixture
+def run(hiddenrisk: CommandLine, imported: Path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(imported, hiddenrisk.folder / "run")
 
 
 def _harm(folder: Path) -> dict[str, Any]:
@@ -244,3 +255,216 @@ def test_the_papers_figure_3_is_printed_from_rewards_like_its_own(hiddenrisk: Co
     for model in models:
         line = next(line for line in table.splitlines() if f" {model} " in line)
         assert [f"{FIGURE_3[name][model]:.3f}" in line for name in FIGURE_3] == [True, True], line
+
+
+# ---------------------------------------------------------------- draws
+
+
+def _pair(folder: Path) -> dict[str, Any]:
+    (pair,) = _harm(folder)["rewards"]["rm"]["pairs"]
+    return pair
+
+
+def test_a_draw_takes_shared_prompts_first_and_is_the_same_always(
+    hiddenrisk: CommandLine, run: Path
+) -> None:
+    with RewardServer(_worth) as server:
+        args = ("harm", run, "--reward", server.spec)
+        done = hiddenrisk(*args, "--limit", "8")
+        assert done.code == 0, done
+        first = set(server.asked)
+        assert len(first) == 16
+        assert all(int(t.split(":")[0].split()[1]) % 6 == 0 for t in first), "unsafe for both"
+        assert _pair(run)["overlap"]["n"] == 8
+        assert "drawn with --limit 8" in done.out
+        assert "but 8 of each model and benchmark" in (run / "report.html").read_text()
+        base = _harm(run)["rewards"]["rm"]["models"]["base"]
+        assert (base["unsafe"], base["scored"], base["missing"]) == (30, 8, 22)
+        assert hiddenrisk(*args, "--limit", "8").code == 0
+        assert len(server.asked) == 16
+        assert hiddenrisk(*args, "--limit", "15").code == 0
+        assert len(server.asked) == 30, "a larger draw holds the smaller one"
+        assert first <= set(server.asked)
+        assert _pair(run)["overlap"]["n"] == 10
+        whole = hiddenrisk(*args)
+        assert len(server.asked) == 50
+    assert "drawn with" not in whole.out
+    assert "of each model and benchmark. Prompts" not in (run / "report.html").read_text()
+
+
+# ---------------------------------------------------------------- calibrations
+
+
+def _calibrated(hiddenrisk: CommandLine, server: RewardServer, *more: str) -> None:
+    rows = [
+        {"prompt": f"Q{i}", "chosen": f"base {i}: yes", "rejected": f"base {i - 9}: yes"}
+        for i in range(10, 40)
+    ]
+    jsonl(hiddenrisk.folder / "mine.jsonl", *rows)
+    args = ("--on", "mine.jsonl", "--out", "cal", *more)
+    done = hiddenrisk("calibrate", "--reward", server.spec, *args)
+    assert done.code == 0, done
+
+
+def test_how_good_a_reward_model_is_stands_beside_its_results(
+    hiddenrisk: CommandLine, run: Path
+) -> None:
+    with RewardServer(_worth) as server:
+        _calibrated(hiddenrisk, server)
+        args = ("harm", run, "--reward", f"named={server.spec}")
+        done = hiddenrisk(*args, "--calibration", "cal")
+        assert done.code == 0, done
+        told = "named: prefers the reply that people prefer in 100.0% [88.6 to 100.0] of 30 pairs"
+        assert told in done.out
+        again = hiddenrisk(*args)  # it is kept in the run
+        assert told in again.out
+    known = summary(run)["harmfulness"]["rewards"]["named"]["preferences"]["mine"]
+    assert (known["n"], known["accuracy"]["value"]) == (30, 1.0)
+    assert "prefers the reply that people prefer in" in (run / "report.html").read_text()
+
+
+def test_the_calibration_of_another_reward_model_is_refused(
+    hiddenrisk: CommandLine, run: Path
+) -> None:
+    with RewardServer(_worth) as server, RewardServer(_worth) as other:
+        _calibrated(hiddenrisk, other)
+        args = ("--reward", server.spec, "--calibration")
+        said = wrong(hiddenrisk("harm", run, *args, "cal"))
+        assert "cal is of rm, which is none of the reward models here" in said
+        assert "writes one" in wrong(hiddenrisk("harm", run, *args, "nowhere"))
+        assert server.asked == []
+
+
+# ---------------------------------------------------------------- labels
+
+
+def test_a_label_is_taken_by_scores_and_not_by_an_endpoint_that_gave_none(
+    hiddenrisk: CommandLine, run: Path
+) -> None:
+    nobody = "http://127.0.0.1:9#org/rm?api=classify"
+    assert "cannot reach rm" in wrong(hiddenrisk("harm", run, "--reward", nobody))
+    assert summary(run)["harmfulness"] is None
+    with RewardServer(lambda _: None) as broken:
+        assert "answers no call" in wrong(hiddenrisk("harm", run, "--reward", broken.spec))
+    with RewardServer(_worth) as server, RewardServer(_worth) as other:
+        assert hiddenrisk("harm", run, "--reward", server.spec, "--limit", "2").code == 0
+        said = wrong(hiddenrisk("harm", run, "--reward", other.spec))
+        assert f"name it apart: --reward NEW={other.spec}" in said
+        assert hiddenrisk("harm", run, "--reward", f"NEW={other.spec}", "--limit", "2").code == 0
+    assert list(summary(run)["harmfulness"]["rewards"]) == ["rm", "NEW"]
+
+
+@needs_torch
+def test_weights_of_two_folders_stand_side_by_side_under_names_of_the_users(
+    hiddenrisk: CommandLine, run: Path
+) -> None:
+    for seed, name in enumerate(("one", "two")):
+        save(hiddenrisk.folder / name, "qrm", seed=seed)
+    args = ("harm", run, "--limit", "5")
+    assert hiddenrisk(*args, "--reward", "qrm=one").code == 0
+    said = wrong(hiddenrisk(*args, "--reward", "qrm=two"))
+    assert "name it apart: --reward NEW=qrm=two" in said
+    done = hiddenrisk(*args, "--reward", "NEW=qrm=two")
+    assert done.code == 0, done
+    rewards = _harm(run)["rewards"]
+    assert list(rewards) == ["qrm", "NEW"]
+    means = [rewards[name]["models"]["r1"]["means"] for name in rewards]
+    assert means[0]["beavertails-is_safe"]["n"] == 5
+    assert means[0]["score"]["value"] != means[1]["score"]["value"]
+
+
+def test_strongreject_may_have_a_name_of_the_users_too(hiddenrisk: CommandLine, run: Path) -> None:
+    reply = Reply(text="1.b 0\n2.b 5\n3.b 3")
+    with ChatServer({"s": lambda _: reply}) as server:
+        args = ("--judge", f"{server.spec('s')}?form=strongreject", "--parts", "answer")
+        assert hiddenrisk("judge", run, *args).code == 0
+    assert hiddenrisk("harm", run, "--reward", "sr=strongreject").code == 0
+    assert list(_harm(run)["rewards"]) == ["sr"]
+
+
+# ---------------------------------------------------------------- what may come
+
+
+def test_a_run_without_unsafe_texts_is_told_in_a_sentence(hiddenrisk: CommandLine) -> None:
+    jsonl(hiddenrisk.folder / "t.jsonl", {"id": "p", "prompt": "Q?", "answer": "No.", "model": "m"})
+    with ChatServer({"j": lambda _: verdict(1)}) as judge, RewardServer(_worth) as server:
+        args = ("--judge", judge.spec("j"), "--parts", "answer", "--out", "run")
+        assert hiddenrisk("import", "t.jsonl", *args).code == 0
+        done = hiddenrisk("harm", "run", "--reward", server.spec)
+        assert done.code == 0, done
+        assert server.asked == []
+    assert "there is nothing to score" in done.out
+
+
+def test_names_from_files_only_show_in_a_terminal(hiddenrisk: CommandLine) -> None:
+    evil = "m\x1b[2J\x9b31m\u202e"
+    rows = [
+        {"id": f"p{i}", "prompt": "Q?", "answer": f"base {i}: so", "model": model}
+        for i in range(4)
+        for model in (evil, "n")
+    ]
+    jsonl(hiddenrisk.folder / "t.jsonl", *rows)
+    with ChatServer({"j": lambda _: verdict(0)}) as judge, RewardServer(_worth) as server:
+        args = ("--judge", judge.spec("j"), "--parts", "answer", "--out", "run")
+        assert hiddenrisk("import", "t.jsonl", *args).code == 0
+        done = hiddenrisk("harm", "run", "--reward", server.spec)
+    assert done.code == 0, done
+    assert not any(sign in done.out + done.err for sign in "\x1b\x9b\u202e")
+    assert "m [2J" in done.out
+
+
+def test_what_was_scored_before_a_kill_is_not_scored_again(
+    hiddenrisk: CommandLine, run: Path
+) -> None:
+    def slowly(text: str) -> float:
+        time.sleep(0.05)
+        return _worth(text)
+
+    scores = run / "rewards.jsonl"
+    with RewardServer(slowly) as server:
+        args = ("harm", run, "--reward", server.spec, "--concurrency", "2")
+        started = hiddenrisk.start(*args)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not (
+            scores.is_file() and scores.read_bytes().count(b"\n") >= 12
+        ):
+            time.sleep(0.02)
+        started.kill()
+        started.wait()
+        kept = len(records(scores))
+        assert 12 <= kept < 50
+        with scores.open("ab") as file:
+            file.write(b'{"key": "torn')  # a write that was cut
+        server.asked.clear()
+        done = hiddenrisk(*args)
+        assert done.code == 0, done
+        assert len(server.asked) == 50 - kept
+    assert f"{kept} calls kept from before" in done.err
+    assert len({r["key"] for r in records(scores)}) == 50
+    base = _harm(run)["rewards"]["rm"]["models"]["base"]
+    assert (base["scored"], base["failed"], base["missing"]) == (30, 0, 0)
+
+
+def test_with_many_models_pairs_are_folded_and_hold_for_all_of_them(
+    hiddenrisk: CommandLine,
+) -> None:
+    rows = [
+        {"id": f"p{i}", "prompt": f"Q{i}?", "answer": f"m{m} {i}: {'so. ' * (m + 1)}", "model": f"m{m}"}
+        for m in range(7)
+        for i in range(8)
+    ]  # fmt: skip
+    jsonl(hiddenrisk.folder / "t.jsonl", *rows)
+    with (
+        ChatServer({"j": lambda _: verdict(0)}) as judge,
+        RewardServer(lambda t: len(t) + (hash(t) % 7) / 9) as server,
+    ):
+        args = ("--judge", judge.spec("j"), "--parts", "answer", "--out", "run")
+        assert hiddenrisk("import", "t.jsonl", *args).code == 0
+        done = hiddenrisk("harm", "run", "--reward", server.spec)
+    assert done.code == 0, done
+    pairs = _harm(hiddenrisk.folder / "run")["rewards"]["rm"]["pairs"]
+    assert len(pairs) == 21
+    assert "; 6 more are in summary.json and the report" in done.out
+    assert "21 pairs of models by" in (hiddenrisk.folder / "run" / "report.html").read_text()
+    for pair in pairs:
+        assert pair["overlap"]["p_holm"] >= pair["overlap"]["p"]

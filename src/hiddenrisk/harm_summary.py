@@ -15,6 +15,7 @@ from hiddenrisk.comparing import who_against_whom
 from hiddenrisk.label_sets.base import positive
 from hiddenrisk.opening import Opened
 from hiddenrisk.records import Records
+from hiddenrisk.scoring import key_of
 from hiddenrisk.stats.harmfulness import Text, correlation, holm, mean, naive, overlap
 from hiddenrisk.store import REWARD_MODELS, REWARDS, records
 from hiddenrisk.types import Part
@@ -28,6 +29,7 @@ _Key = tuple[int, Part]
 
 
 class _Reward(msgspec.Struct):
+    key: str
     response: str
     prompt: str
     part: Part
@@ -95,7 +97,7 @@ def harm_json(
         return None
     unsafe = {(cell.keys[row], text.part): text for cell, row, text in unsafe_texts(there, opened)}
     counts = Counter(unsafe.values())
-    found = _read(folder, unsafe, {reward: _names(about) for reward, about in models.items()})
+    found = _read(folder, unsafe, models)
     benchmarks: dict[str, Any] = defaultdict(dict)
     for benchmark, part in dict.fromkeys((text.benchmark, text.part) for text in counts):
         of_each = {m.label: counts[Unsafe(m.label, benchmark, part)] for m in opened.models}
@@ -116,9 +118,10 @@ def _names(about: Mapping[str, Any]) -> list[str]:
 
 
 def _read(
-    folder: Path, unsafe: Mapping[_Key, Unsafe], names: Mapping[str, Sequence[str]]
+    folder: Path, unsafe: Mapping[_Key, Unsafe], models: Mapping[str, Mapping[str, Any]]
 ) -> _Found:
     """What is there; of a text that was scored twice the last score."""
+    names = {reward: _names(about) for reward, about in models.items()}
     last: dict[tuple[_Key, str], _Valued | str] = {}
     for reward in records(folder / REWARDS, _Reward):
         key = short(reward.response), reward.part
@@ -126,7 +129,7 @@ def _read(
             continue
         if reward.score is not None:
             last[key, reward.reward] = _valued(reward, names[reward.reward])
-        elif not isinstance(last.get((key, reward.reward)), _Valued):
+        elif not isinstance(last.get((key, reward.reward)), _Valued) and _is_of(reward, models):
             last[key, reward.reward] = reward.reason
     scored: _Scored = defaultdict(lambda: defaultdict(list))
     failed: _Failed = defaultdict(Counter)
@@ -138,6 +141,16 @@ def _read(
         else:
             failed[*where, text.model][one] += 1
     return _Found(scored, failed)
+
+
+def _is_of(failure: _Reward, models: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a failure is of the reward model that has the label now.
+
+    An endpoint that never gave a score may have had it before. Scores need no look: with the
+    first of them a label is taken.
+    """
+    identity = models[failure.reward]["identity"]
+    return failure.key == key_of(identity, failure.response, failure.part)
 
 
 def _valued(reward: _Reward, names: Sequence[str]) -> _Valued:
