@@ -236,8 +236,12 @@ def _options() -> argparse.Namespace:
     add("--kills", type=int, default=20, help="how often a run is killed")
     add("--seed", type=int, default=1, help="decides the moments of the kills, and the draws")
     add("--reward", metavar="SPEC", help="a reward model instead of a random one, for `rewards`")
-    add("--texts", type=int, help="how many it scores: 1024 on a GPU, 96 on a CPU")
-    add("--batch-tokens", type=int, help="tokens of a batch, padding included")
+    add("--texts", type=int, help="how many it scores: 384 on a GPU, 96 on a CPU")
+    add(
+        "--batch-tokens",
+        type=int,
+        help="tokens of a batch, padding included; what fills a GPU, or 4096",
+    )
     add("--models", type=int, default=10, help="of the stored run of `report`")
     add("--prompts", type=int, default=50_000, help="that each of them is asked")
     add("--quick", action="store_true", help="1,000 samples, once; no large memory run; few cells")

@@ -2,8 +2,9 @@
 
 The same rows in the same batches go through both, in turns, so that the share tells what
 reading texts, padding, heads and handing results out cost. On a CPU the model is a tiny random
-one; on a GPU it is a random one of the size of ArmoRM (8 billion weights, bfloat16), unless
-`--reward` names a real one. Random weights take as long as trained ones.
+one; on a GPU it is a random one of the size of ArmoRM (8 billion weights, bfloat16), made on
+the card, unless `--reward` names a real one: random weights take as long as trained ones, and
+nothing is downloaded. The batch that fills a card is found, unless `--batch-tokens` says it.
 
 On a GPU seconds are by the clock; on a CPU they are the process's own, which other work on
 the machine does not stretch.
@@ -19,6 +20,7 @@ from typing import Any
 
 from hiddenrisk.rewards import Item, Scored, open_reward
 from hiddenrisk.rewards.checkpoint import Library
+from hiddenrisk.rewards.heads import ArmoHead
 from hiddenrisk.rewards.loading import Libraries, Network
 from hiddenrisk.rewards.local import Batches, LocalReward
 from hiddenrisk.rewards.tokens import Row
@@ -63,54 +65,107 @@ LLAMA_8B: dict[str, Any] = {
 }
 
 
+FULL_VOCABULARY = 128257
+LEAST_TOKENS, MOST_TOKENS = 4096, 262144
+"""Between these the batch that fills the card is looked for, doubling."""
+GAIN = 1.02
+"""A batch twice as large that is no faster than this is not worth its memory."""
+
+
 def measure_rewards(
     reward: str | None, texts: int | None, repeat: int, batch_tokens: int | None, seed: int
 ) -> dict[str, Any]:
-    """Tokens a second through the reward model and through its backbone alone."""
-    torch = Libraries("bench").torch
+    """Tokens a second through the reward model and through its backbone alone.
+
+    Each line is printed as soon as it is known: whoever stops it early has what came before.
+    """
+    libraries = Libraries("bench")
+    torch = libraries.torch
     on_gpu = bool(torch.cuda.is_available())
-    most = batch_tokens or (32768 if on_gpu else 4096)
-    texts = texts or (1024 if on_gpu else 96)
+    device = "cuda:0" if on_gpu else "cpu"
     with tempfile.TemporaryDirectory() as folder:
-        spec = reward or f"armorm={_random(Path(folder), on_gpu=on_gpu)}"
-        model = open_reward(spec, batch_tokens=most, devices=["cuda:0" if on_gpu else "cpu"])
+        spec = reward or f"armorm={_small(Path(folder), on_gpu=on_gpu)}"
+        model = open_reward(spec, devices=[device])
         assert isinstance(model, LocalReward)
-        items = _items(texts, seed, words=500 if on_gpu else 60)
-        batches = _batches(model, items, most)
-        _plain(torch, model, batches[:2])  # the first pass also chooses kernels
-        rates: dict[str, list[float]] = {"plain": [], "scored": []}
-        for _ in range(repeat):
-            rates["plain"].append(_rate(batches, _plain(torch, model, batches)))
-            rates["scored"].append(_rate(batches, _scored(model, items)))
+        if reward is None:
+            model.networks = [_network(libraries, device, LLAMA_8B if on_gpu else TINY)]
+        name = torch.cuda.get_device_name(0) if on_gpu else "cpu"
+        what = reward or ("random, 8B" if on_gpu else "random, tiny")
+        print(
+            f"\nReward model ({what}) on {name}; tokens a second, padding not counted", flush=True
+        )
+        items = _items(texts or (384 if on_gpu else 96), seed, words=150 if on_gpu else 60)
+        found: dict[str, Any] = {"device": name, "model": what, "texts": len(items)}
+        if batch_tokens is None and on_gpu:
+            batch_tokens, found["sizes"] = _filling(torch, model, items)
+        model.batch_tokens = batch_tokens or 4096
+        return found | _compare(torch, model, items, repeat)
+
+
+def _compare(
+    torch: Library, model: LocalReward, items: Sequence[Item], repeat: int
+) -> dict[str, Any]:
+    """The plain pass and scoring in turns, over the same batches."""
+    most = model.batch_tokens
+    batches = _batches(model, items, most)
+    _plain(torch, model, batches[:2])  # the first pass also chooses kernels
+    print(f"  {len(batches)} batches of at most {most} tokens", flush=True)
+    rates: dict[str, list[float]] = {"plain": [], "scored": []}
+    for turn in range(repeat):
+        rates["plain"].append(_rate(batches, _plain(torch, model, batches)))
+        rates["scored"].append(_rate(batches, _scored(model, items)))
+        told = ", ".join(f"{kind} {some[-1]:,.0f}" for kind, some in rates.items())
+        print(f"  turn {turn + 1}: {told}", flush=True)
+    assert model.batch_tokens == most, "a batch did not fit, so that the two are not the same"
     share = statistics.median(rates["scored"]) / statistics.median(rates["plain"])
-    found = {
-        "device": torch.cuda.get_device_name(0) if on_gpu else "cpu",
-        "model": reward or ("random, 8B" if on_gpu else "random, tiny"),
-        "texts": texts,
-        "batches": len(batches),
-        "batch_tokens": most,
-        "tokens_per_s": rates,
-        "share": share,
-    }
-    _tell(found)
-    return found
+    print(f"  share of the plain forward pass: {share:.3f} (median of {repeat})", flush=True)
+    return {"batches": len(batches), "batch_tokens": most, "tokens_per_s": rates, "share": share}
 
 
-def _tell(found: dict[str, Any]) -> None:
-    print(f"\nReward model ({found['model']}) on {found['device']}, {found['texts']} texts in")
-    print(f"  {found['batches']} batches of at most {found['batch_tokens']} tokens")
-    for name, each in found["tokens_per_s"].items():
-        spread = ", ".join(f"{rate:,.0f}" for rate in each)
-        print(f"  {name:<7} {statistics.median(each):10,.0f} tokens a second ({spread})")
-    print(f"  share   {found['share']:10.3f}")
+def _filling(
+    torch: Library, model: LocalReward, items: Sequence[Item]
+) -> tuple[int, dict[int, float | None]]:
+    """The batch from which on a larger one is no faster, or does not fit; and what was tried.
+
+    None stands for what did not fit.
+    """
+    tried: dict[int, float | None] = {}
+    best, most = LEAST_TOKENS, LEAST_TOKENS
+    while most <= MOST_TOKENS:
+        batches = _batches(model, items, most)[:3]
+        try:
+            _plain(torch, model, batches[:1])
+            tried[most] = _rate(batches, _plain(torch, model, batches))
+        except torch.OutOfMemoryError:
+            tried[most] = None
+        rate, before = tried[most], tried.get(most // 2)
+        print(f"  batch of {most}: {f'{rate:,.0f}' if rate else 'does not fit'}", flush=True)
+        if rate is None or (before is not None and rate < GAIN * before):
+            break
+        best, most = most, 2 * most
+    torch.cuda.empty_cache()
+    return best, tried
 
 
-def _random(folder: Path, *, on_gpu: bool) -> Path:
+def _small(folder: Path, *, on_gpu: bool) -> Path:
+    """A tiny checkpoint, of which the tokenizer, the template and the window are used."""
     from tests.reward_models import save  # pytest is needed for nothing else here
 
-    return save(
-        folder, "armorm", dtype="bfloat16" if on_gpu else None, **(LLAMA_8B if on_gpu else TINY)
-    )
+    window = LLAMA_8B["max_position_embeddings"] if on_gpu else TINY["max_position_embeddings"]
+    return save(folder, "armorm", max_position_embeddings=window)
+
+
+def _network(libraries: Libraries, device: str, sizes: dict[str, Any]) -> Network:
+    """A random ArmoRM of these sizes, made on the device itself: nothing is downloaded or read."""
+    torch, transformers = libraries.torch, libraries.transformers
+    on_gpu = device != "cpu"
+    head = ArmoHead(hidden=sizes["hidden_size"], gate_width=sizes["gating_hidden_dim"])
+    config = transformers.LlamaConfig(vocab_size=FULL_VOCABULARY if on_gpu else 1024, **sizes)
+    with torch.device(device):
+        dtype = torch.bfloat16 if on_gpu else torch.float32
+        backbone = transformers.AutoModel.from_config(config, dtype=dtype).eval()
+        weights = {n: 0.02 * torch.randn(*shape) for n, shape in head.shapes().items()}
+    return Network(torch, backbone, head, weights, device)
 
 
 def _items(texts: int, seed: int, words: int) -> list[Item]:

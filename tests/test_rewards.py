@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hiddenrisk.errors import UsageError
-from hiddenrisk.rewards import REWARDS, NoScore, Scored, Unscored, open_reward, parse
+from hiddenrisk.rewards import REWARDS, NoScore, Scored, Unscored, labelled, open_reward, parse
 from hiddenrisk.rewards.checkpoint import Where
 from hiddenrisk.rewards.local import Batches
 from hiddenrisk.rewards.tokens import Row
@@ -79,6 +79,9 @@ def test_the_name_alone_means_the_published_checkpoint_at_a_pinned_commit() -> N
         ("", "names no reward model"),
         ("armorm@x=/y", "names no reward model"),
         ("armor", "did you mean 'armorm'"),
+        ("armrm=/a/b", "did you mean 'armorm'"),
+        ("mine=/a/b", "unknown reward model 'mine'"),
+        ("mine=sequence", "'sequence' alone names no checkpoint"),
         ("sequence", "'sequence' alone names no checkpoint"),
         ("a/b/c", "names no reward model"),
         ("http://h#m?api=score", "unknown api 'score'"),
@@ -90,6 +93,34 @@ def test_the_name_alone_means_the_published_checkpoint_at_a_pinned_commit() -> N
 def test_a_spec_that_names_nothing_is_told_what_would(spec: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         open_reward(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "label", "bare"),
+    [
+        ("mine=armorm", "mine", "armorm"),
+        ("mine=armorm@abc", "mine", "armorm@abc"),
+        ("mine=armorm=/a/b", "mine", "armorm=/a/b"),
+        ("mine=sequence=/a=b", "mine", "sequence=/a=b"),
+        ("My-RM.2=org/name@abc", "My-RM.2", "org/name@abc"),
+        ("mine=http://h#m?api=tei", "mine", "http://h#m?api=tei"),
+        ("armorm=/a/b", None, "armorm=/a/b"),
+        ("qrm=org/name", None, "qrm=org/name"),
+        ("mine=/a/b", None, "mine=/a/b"),
+        (" armorm ", None, "armorm"),
+        ("org/name", None, "org/name"),
+        ("http://h#m?api=tei", None, "http://h#m?api=tei"),
+    ],
+)
+def test_any_spec_may_have_a_label_before_it(spec: str, label: str | None, bare: str) -> None:
+    assert labelled(spec) == (label, bare)
+
+
+@needs_torch
+def test_a_label_names_weights_and_decides_no_score(folders: dict[str, Path]) -> None:
+    plain, mine = (opened(f"{n}qrm={folders['qrm']}") for n in ("", "mine="))
+    assert (plain.label, mine.label) == ("qrm", "mine")
+    assert plain.identity == mine.identity
 
 
 def test_a_folder_that_is_not_there_is_said_so(tmp_path: Path) -> None:
