@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -209,6 +210,28 @@ def test_strongreject_grades_of_a_judge_are_a_reward(hiddenrisk: CommandLine, ru
     assert found["means"]["score"]["value"] == pytest.approx(grade)
 
 
+def test_unsafe_thinking_is_scored_where_it_is_asked_for(hiddenrisk: CommandLine) -> None:
+    rows = [
+        {"id": f"p{i}", "prompt": "Q?", "thinking": f"base {i}: hm", "answer": "No.", "model": "m"}
+        for i in range(4)
+    ]
+    jsonl(hiddenrisk.folder / "t.jsonl", *rows)
+    with (
+        ChatServer({"j": lambda ask: verdict(float("No." in ask.text))}) as judge,
+        RewardServer(_worth) as server,
+    ):
+        args = ("--judge", judge.spec("j"), "--out", "run")
+        assert hiddenrisk("import", "t.jsonl", *args).code == 0
+        assert hiddenrisk("harm", "run", "--reward", server.spec).code == 0
+        assert server.asked == []
+        done = hiddenrisk("harm", "run", "--reward", server.spec, "--parts", "both")
+        assert done.code == 0, done
+        assert sorted(server.asked) == [f"base {i}: hm" for i in range(4)]
+    (parts,) = summary(hiddenrisk.folder / "run")["harmfulness"]["benchmarks"].values()
+    assert list(parts) == ["thinking"]
+    assert parts["thinking"]["rewards"]["rm"]["models"]["m"]["scored"] == 4
+
+
 def test_a_run_where_nobody_judged_the_thinking_says_so(hiddenrisk: CommandLine, run: Path) -> None:
     with RewardServer(_worth) as server:
         said = wrong(hiddenrisk("harm", run, "--reward", server.spec, "--parts", "thinking"))
@@ -413,8 +436,9 @@ def test_names_from_files_only_show_in_a_terminal(hiddenrisk: CommandLine) -> No
     assert "m [2J" in done.out
 
 
-def test_what_was_scored_before_a_kill_is_not_scored_again(
-    hiddenrisk: CommandLine, run: Path
+@pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGINT])
+def test_what_was_scored_before_an_end_is_not_scored_again(
+    hiddenrisk: CommandLine, run: Path, with_signal: signal.Signals
 ) -> None:
     def slowly(text: str) -> float:
         time.sleep(0.05)
@@ -429,10 +453,13 @@ def test_what_was_scored_before_a_kill_is_not_scored_again(
             scores.is_file() and scores.read_bytes().count(b"\n") >= 12
         ):
             time.sleep(0.02)
-        started.kill()
-        started.wait()
+        started.send_signal(with_signal)
+        code = started.wait()
         kept = len(records(scores))
         assert 12 <= kept < 50
+        if with_signal is signal.SIGINT:
+            assert code == 130
+            assert "interrupted; to resume, run: hiddenrisk harm" in hiddenrisk.said()
         with scores.open("ab") as file:
             file.write(b'{"key": "torn')  # a write that was cut
         server.asked.clear()

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,42 @@ def test_the_norm_uses_the_running_statistics_and_not_those_of_the_batch() -> No
         "gating.layers.2.running_mean": weights["gating.layers.2.running_mean"] + 1
     }
     assert (head(shifted, states, states).scores - together).abs().max() > 1e-3
+
+
+@needs_torch
+@pytest.mark.parametrize("kind", ["armorm", "qrm"])
+def test_a_gate_is_torchs_own_modules_under_the_published_names(kind: str) -> None:
+    """The published gates are lists of modules; a number in a tensor's name is a place there."""
+    torch: Library = importlib.import_module("torch")
+    nn = torch.nn
+    sizes = [HIDDEN, 16, 16, 16]
+    layers: list[Library] = []
+    for wide, out in pairwise(sizes):
+        plain = [nn.Linear(wide, out)]
+        layers += plain if kind == "armorm" else [nn.Linear(wide, out, bias=False), nn.ReLU(), nn.BatchNorm1d(out)]  # fmt: skip
+    modules = nn.ModuleList([*layers, nn.Linear(16, 19)]).eval()
+    head = BY_HAND[kind][0](CONFIG)
+    weights = random_head(head, 11)
+    own = {n.removeprefix("gating.layers."): t for n, t in weights.items() if ".layers." in n}
+    modules.load_state_dict(own)  # strict: nothing is missing, nothing is left over
+    draw = torch.Generator().manual_seed(12)
+    last, gate = torch.randn(2, 5, HIDDEN, generator=draw)
+    with torch.no_grad():
+        x = gate
+        for place, module in enumerate(modules):
+            x = module(x)
+            if kind == "armorm" and place < 3:
+                x = nn.functional.relu(x)
+        mixed = nn.functional.softmax(x / {"armorm": 10, "qrm": 5}[kind], dim=1)
+        mixed = mixed * weights["gating.logit_scale"][0]
+        regression = nn.functional.linear(last, weights["regression_layer.weight"])
+        if kind == "qrm":
+            regression = regression.view(-1, 19, 19).mean(dim=2)
+        adjusted = regression @ weights["reward_transform_matrix"]
+        exact = torch.sum(mixed * adjusted, dim=1)
+    found = head(weights, last, gate)
+    assert found.scores.tolist() == pytest.approx(exact.tolist(), rel=1e-5, abs=1e-5)
+    assert mixed.sum(dim=1).tolist() == pytest.approx([weights["gating.logit_scale"].item()] * 5)
 
 
 def test_the_tensors_are_those_of_the_published_checkpoints() -> None:

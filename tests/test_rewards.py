@@ -321,6 +321,29 @@ def test_a_cpu_that_is_out_of_memory_is_known_by_torchs_words(folders: dict[str,
 
 
 @needs_torch
+def test_a_library_of_the_card_that_has_no_memory_halves_the_batch_too(
+    folders: dict[str, Path],
+) -> None:
+    model = opened(f"skywork={folders['skywork']}")
+    real = model.load()[0]
+    sizes: list[int] = []
+
+    class Full:
+        device = "cpu"
+
+        def forward(self, batch: Sequence[Row]) -> Any:  # noqa: ANN401 - Outputs
+            sizes.append(len(batch))
+            if len(batch) > 2:
+                raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublas`")
+            return real.forward(batch)
+
+    model.networks = [Full()]  # pyright: ignore[reportAttributeAccessIssue] - looks like one
+    assert len(scores(model, items(8))) == 8
+    assert sizes[0] == 8
+    assert max(sizes[3:]) <= 2
+
+
+@needs_torch
 def test_any_other_error_of_a_device_is_raised(folders: dict[str, Path]) -> None:
     model = opened(f"skywork={folders['skywork']}")
 

@@ -1,5 +1,7 @@
 """What the page says of how harmful unsafe texts are: the shapes that `harm_summary` writes."""
 
+from typing import Any
+
 import msgspec
 
 
@@ -91,6 +93,8 @@ class Preferred(Share, frozen=True, kw_only=True):
 class About(msgspec.Struct, frozen=True, kw_only=True):
     """A reward model."""
 
+    identity: dict[str, Any] = {}
+    """All that decides a score: repository and revision, or endpoint; dtype, window."""
     limit: int | None = None
     """Texts of each model and benchmark that were drawn; None where all were."""
     preferences: dict[str, Preferred] = {}

@@ -19,6 +19,8 @@ _USUAL_WINDOW = 8192
 """ArmoRM's whole window. Llama 3.1 has places for 131,072 tokens; no reward model here was
 trained near that, and an answer is seldom longer."""
 _LEAST_WINDOW = 64
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED")
+"""Of torch's CPU allocator, and of cuBLAS and cuDNN, which ask for memory of their own."""
 
 
 class Libraries:
@@ -120,9 +122,10 @@ class Libraries:
         return Network(self.torch, backbone.eval().to(device), head, weights, device)
 
     def out_of_memory(self, error: BaseException) -> bool:
-        """Whether memory ran out; on a CPU torch says so in words only."""
-        return isinstance(error, self.torch.OutOfMemoryError | MemoryError) or (
-            "can't allocate memory" in str(error)
+        """Whether memory ran out; a CPU and some libraries of a card say so in words only."""
+        said = str(error)
+        return isinstance(error, self.torch.OutOfMemoryError | MemoryError) or any(
+            words in said for words in _OUT_OF_MEMORY
         )
 
     def _head_weights(self, found: Checkpoint, shapes: Shapes, device: str) -> Weights:
