@@ -66,8 +66,9 @@ def harm_table(found: dict[str, Any]) -> Table | None:
 
 
 def _own(of: dict[str, Any]) -> str:
-    """A mean with its interval, over `120 scored, 3 cut, 1 failed`."""
+    """A mean with its interval, over `120 scored, 3 cut, 1 failed, 9 not scored`."""
     words = [f"{of[name]} {name}" for name in ("scored", "cut", "failed") if of[name]]
+    words += [f"{of['missing']} not scored"] if of["missing"] else []
     return "\n".join([_number(of["means"].get(of["headline"])), ", ".join(words) or "0 scored"])
 
 
