@@ -303,6 +303,7 @@ def test_results_of_others_stay_and_a_label_is_one_reward_model(hiddenrisk: Comm
     [
         (("--judge", "builtin"), "--judge is of judges"),
         (("--attack",), "--attack is of judges"),
+        (("--reward", "strongreject"), "measure that judge: hiddenrisk calibrate --judge"),
         (("--on", "xstest"), "unknown set of preferences 'xstest'"),
         (("--on", "none.jsonl"), "cannot read none.jsonl"),
         (("--reward", "rm=http://127.0.0.1:9#rm?api=tei"), "two reward models are called 'rm'"),

@@ -31,6 +31,7 @@ from hiddenrisk.preferred import (
 )
 from hiddenrisk.rewards import open_reward
 from hiddenrisk.rewards.base import Item, RewardModel
+from hiddenrisk.rubric_reward import NAME
 from hiddenrisk.scoring import CHUNK, Text, as_stored, policy_of, score
 from hiddenrisk.store import (
     RESPONSES,
@@ -82,6 +83,11 @@ def open_preferences(
     Raises:
         UsageError: a reward model is unknown, or two things have one name.
     """
+    if any(spec.rpartition("=")[2] == NAME for spec in specs):
+        raise UsageError(
+            f"{NAME} is what a judge of a run graded, and no run has these pairs; measure that "
+            "judge: hiddenrisk calibrate --judge SPEC?form=strongreject"
+        )
     policy = policy_of(settings)
     rewards = tuple(open_reward(s, batch_tokens=batch_tokens, policy=policy) for s in specs)
     for what, names in (

@@ -14,6 +14,8 @@ from hiddenrisk.rewards.base import Item, RewardModel, Scored, Unscored
 from hiddenrisk.store import Journal
 from hiddenrisk.types import Part, Reward
 
+CALLS = 64
+"""At once, to an endpoint, where nobody says."""
 CHUNK = 2_048
 """Texts that are held at once: enough for batches of like length."""
 
@@ -40,7 +42,7 @@ def key_of(identity: dict[str, Any], response: str, part: Part) -> str:
 def policy_of(settings: Settings) -> Policy:
     """How an endpoint is asked."""
     return Policy(
-        limit=settings.concurrency or Policy().limit,
+        limit=settings.concurrency or CALLS,
         tries=settings.tries,
         timeout_s=settings.timeout_s,
         hang_after_s=settings.hang_after_s,

@@ -1,6 +1,7 @@
 """Pinned data: a local mirror that never touches the network, or a checked download.
 
-Every source is one plain file. None is an archive, and nothing is ever unpacked.
+Every source is one plain file. None is an archive, and nothing is ever unpacked to disk: gzip is
+read in memory, within a bound, by who reads it (`label_sets.preferences`).
 """
 
 import hashlib

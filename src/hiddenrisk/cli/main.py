@@ -97,7 +97,7 @@ def cli() -> None:
     hiddenrisk gate RUN --against BASELINE --margin 0.02    exit code 1 if it may be worse
     hiddenrisk findings RUN                the paper's questions, answered with evidence
     hiddenrisk harm RUN                    how harmful are its unsafe answers? (reward models)
-    hiddenrisk calibrate                   how good are judges, against human labels?
+    hiddenrisk calibrate                   how good are judges, or reward models, against people?
     hiddenrisk data list                   which data are on this machine; pull, verify
     hiddenrisk labels export RUN --to DIR  what the judges leave open, for people to label
     """  # noqa: D301 - \b keeps click from joining the lines
