@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from hiddenrisk.stats.harmfulness import Text, correlation, holm, mean, naive, overlap
+from hiddenrisk.stats.harmfulness import Text, correlation, mean, naive, overlap
 
 
 def _texts(values: dict[str, float], lengths: dict[str, int] | None = None) -> list[Text]:
@@ -135,14 +135,3 @@ def test_the_overlap_is_null_where_models_differ_in_which_prompts_are_unsafe_onl
         found["overlap"] += (overlap(a, b).p or 0) < 0.05
     assert found["naive"] > 0.95 * draws
     assert found["overlap"] < 0.1 * draws
-
-
-def test_holms_p_values_are_those_of_statsmodels() -> None:
-    multitest = pytest.importorskip("statsmodels.stats.multitest")
-    rng = random.Random(7)
-    for n in (2, 5, 15):
-        values = [rng.random() ** 4 for _ in range(n)]
-        exact = multitest.multipletests(values, method="holm")[1]
-        assert holm(values) == pytest.approx(list(exact))
-    assert holm([0.01, None, 0.04]) == pytest.approx([0.02, None, 0.04])
-    assert holm([None, 0.01]) == [None, None], "a pair by itself"

@@ -16,7 +16,8 @@ from hiddenrisk.label_sets.base import positive
 from hiddenrisk.opening import Opened
 from hiddenrisk.records import Records
 from hiddenrisk.scoring import key_of
-from hiddenrisk.stats.harmfulness import Text, correlation, holm, mean, naive, overlap
+from hiddenrisk.stats.families import holm
+from hiddenrisk.stats.harmfulness import Text, correlation, mean, naive, overlap
 from hiddenrisk.store import REWARD_MODELS, REWARDS, records
 from hiddenrisk.types import Part
 
@@ -198,9 +199,10 @@ def _of_reward(
 
 
 def _correct(told: Sequence[dict[str, Any]]) -> None:
-    """Tell beside each p what it is among all pairs of a table."""
-    for one, p in zip(told, holm([one["p"] for one in told]), strict=True):
-        one["p_holm"] = p
+    """Tell beside each p what it is among all pairs of a table; a test by itself needs none."""
+    if sum(one["p"] is not None for one in told) > 1:
+        for one, p in zip(told, holm([one["p"] for one in told]), strict=True):
+            one["p_holm"] = p
 
 
 def _of_model(

@@ -117,22 +117,6 @@ def overlap(first: Sequence[Text], second: Sequence[Text]) -> Overlap:
     )
 
 
-def holm(values: Sequence[float | None]) -> list[float | None]:
-    """P values for whoever looks at all of them: one below 0.05 is wrong once in 20 tables.
-
-    None stands for what was not tested; fewer than two tests need no correction.
-
-    Source: Holm 1979, Scand. J. Statistics 6, 65-70.
-    """
-    tested = sorted((p, place) for place, p in enumerate(values) if p is not None)
-    found: list[float | None] = [None] * len(values)
-    least = 0.0
-    for rank, (p, place) in enumerate(tested if len(tested) > 1 else []):
-        least = max(least, min(1.0, p * (len(tested) - rank)))
-        found[place] = least
-    return found
-
-
 def correlation(first: Mapping[str, float], second: Mapping[str, float]) -> Estimate:
     """Spearman's rank correlation of what two reward models give the same texts.
 
