@@ -7,14 +7,15 @@ that decides it; to resume is to skip the keys that are there.
 
 import asyncio
 import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, nullcontext
 from pathlib import Path
 
 import msgspec
 
 from hiddenrisk.asking import Asker, Scene, Spent, digest
 from hiddenrisk.benchmarks.base import Loaded
+from hiddenrisk.budget import Meter, Purse
 from hiddenrisk.cascading import Cascade, shares_of
 from hiddenrisk.done import already_done, stratum_in
 from hiddenrisk.engine import Endpoint, Policy, run_window
@@ -25,6 +26,7 @@ from hiddenrisk.judges import refusal
 from hiddenrisk.judges.forms import Form
 from hiddenrisk.judges.rubric import Rubric, asked_in, begun
 from hiddenrisk.plan import Plan, profiled, selected
+from hiddenrisk.prices import Price, who
 from hiddenrisk.stats.cascade import Stratum, together
 from hiddenrisk.store import RESPONSES, Journal, read_at
 from hiddenrisk.types import (
@@ -147,6 +149,23 @@ class Run:
             self._insights = Insights(endpoint, journal, folder, self._asker, form)
         self._profiled = {b.name: profiled(b, plan) for b in benchmarks}
         self._sampling = Sampling(temperature=plan.temperature, max_tokens=plan.max_tokens)
+        self._purse: Purse | None = None
+
+    def charge(self, purse: Purse, prices: Mapping[str, Price | None]) -> None:
+        """Count every call against a budget.
+
+        Args:
+            purse: what may be spent.
+            prices: by the names in `usage`.
+        """
+        self._purse = purse
+        for endpoint in self._endpoints:
+            endpoint.meter = Meter(purse, prices.get(endpoint.model.label))
+        for judge in (*self._judges, *self._fallbacks, *self._cheap):
+            if judge.endpoint is not None:
+                judge.endpoint.meter = Meter(purse, prices.get(who("judge", judge.label)))
+        if self._victim is not None and self._victim.meter is None:
+            self._victim.meter = Meter(purse, prices.get(who("victim", self._victim.model.label)))
 
     async def carry_out(self, stop: asyncio.Event) -> None:
         """Answer and judge every sample that is not there yet.
@@ -155,6 +174,8 @@ class Run:
             UsageError: an endpoint cannot work, or the disk is full. What was finished is kept.
         """
         self._asker.stop = stop
+        if self._purse is not None:
+            self._purse.open(stop)
         async with AsyncExitStack() as stack:
             for endpoint in self._endpoints:
                 endpoint.worked_before = endpoint.model.label in self._done.models
@@ -178,14 +199,19 @@ class Run:
         model.prefilled = model.prefilled or self._done.closed[model.label] > 0
 
         async def work(item: tuple[Loaded, Prompt, int]) -> None:
-            before = self._tally.made
-            await self._sample(endpoint, *item)
+            before, purse = self._tally.made, self._purse
+            with purse.sample(model.label, item[0].name) if purse else nullcontext():
+                await self._sample(endpoint, *item)
             self._tally.finished += 1
             # A sample that is all there never waits, so that no other can have made a call.
             self._tally.skipped += self._tally.made == before
 
-        items = ((b, p, r) for b in self._benchmarks for p, r in selected(b, self._plan))
+        items = ((b, p, r) for b in self._benchmarks for p, r in self._chosen(b))
         await run_window(items, work, size=self._window, stop=stop)
+
+    def _chosen(self, benchmark: Loaded) -> Iterator[tuple[Prompt, int]]:
+        """The samples to see to, of those that are planned."""
+        return selected(benchmark, self._plan)
 
     async def _sample(
         self, endpoint: Endpoint, benchmark: Loaded, prompt: Prompt, repeat: int

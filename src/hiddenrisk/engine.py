@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -64,6 +64,22 @@ class Served(msgspec.Struct, frozen=True):
     latency_s: float
     """Of the try that worked."""
     tries: int
+
+
+class Meter(Protocol):
+    """Is told of every call, and may hold one back."""
+
+    def before(self) -> Awaitable[None]:
+        """Return when a call may be made.
+
+        Raises:
+            CancelledError: it may not, and the run stops.
+        """
+        ...
+
+    def after(self, call: Call, reply: Reply) -> None:
+        """Take note of a call that came back."""
+        ...
 
 
 class Limiter:
@@ -139,6 +155,8 @@ class Endpoint:
         self._active: dict[asyncio.Timeout, tuple[float, float]] = {}
         self.worked_before = False
         """It answered in an earlier part of this run, so that it is not hopeless."""
+        self.meter: Meter | None = None
+        """Who counts what its calls cost, if anybody does."""
         self._worked = 0
         self._given_up = 0
         self._refused = 0
@@ -177,6 +195,8 @@ class Endpoint:
             CallError: it failed for good.
             UsageError: no call to this endpoint can work.
         """
+        if self.meter is not None:
+            await self.meter.before()
         if not self._started:
             await self._start()
         spent_s = 0.0
@@ -199,6 +219,8 @@ class Endpoint:
             else:
                 self._worked += 1
                 self._refused = 0
+                if self.meter is not None:
+                    self.meter.after(call, served.reply)
                 return served
         raise AssertionError  # pragma: no cover - the loop has no end of its own
 

@@ -12,6 +12,7 @@ from hiddenrisk.benchmarks import open_benchmark
 from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
 from hiddenrisk.benchmarks.protocols import protocols_of
 from hiddenrisk.cascading import Cascade, shares_of
+from hiddenrisk.cell import IMPORTED
 from hiddenrisk.engine import Endpoint, Policy
 from hiddenrisk.errors import UsageError, unknown
 from hiddenrisk.evidence import Evidence, Scope, open_evidence
@@ -25,6 +26,7 @@ from hiddenrisk.models.decoding import NAMES, requests_of
 from hiddenrisk.models.local import SLOTS
 from hiddenrisk.models.spec import parse, without_options
 from hiddenrisk.plan import Plan, Settings, asked_under, planned
+from hiddenrisk.prices import FREE, Price, Prices, open_prices, who
 from hiddenrisk.side_by_side import Reading
 from hiddenrisk.types import Model, Part
 
@@ -56,6 +58,8 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """Who reads first in a cascade."""
     evidence: Evidence = Evidence()
     """What is known of the judges' errors."""
+    prices: Prices = Prices()
+    """What tokens cost."""
 
     @property
     def samples(self) -> int:
@@ -69,6 +73,27 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
         asked = [*self.models, *(j.endpoint.model for j in judges if j.endpoint)]
         asked += [self.victim.model] if self.victim else []
         return not all(m.local for m in asked)
+
+    @property
+    def specs(self) -> dict[str, str]:
+        """The SPEC of everybody who may be asked, by the names in `usage`."""
+        found = {m.label: t for (t, _), m in zip(asked_under(self.plan), self.models, strict=True)}
+        found |= {who("judge", j.label): j.spec for j in (*self.models_judging, *self.deputies)}
+        if self.victim is not None:
+            label, spec = self.victim.model.label, self.plan.victim
+            spec = spec or next(j.spec for j in self.judges if j.endpoint is self.victim)
+            found[who("victim", label)] = spec
+            found.setdefault(who("judge", label), spec)  # where no judge is a model, it checks
+        return found
+
+    @property
+    def priced(self) -> dict[str, Price | None]:
+        """What each of them costs; None where nobody knows."""
+        there = {m.label for m in self.models if m.provider == IMPORTED}  # not asked by us
+        return {
+            name: FREE if name in there else self.prices.of(spec)
+            for name, spec in self.specs.items()
+        }
 
     @property
     def costly(self) -> dict[str, int]:
@@ -253,7 +278,7 @@ def open_plan(plan: Plan, settings: Settings, command: str, stored: Stored | Non
                 f"{benchmark.name} judges the {benchmark.parts[0].value} only; leave out "
                 f"--parts {plan.parts}, or the benchmark"
             )
-    return Opened(
+    opened = Opened(
         plan=plan,
         settings=settings,
         models=models,
@@ -269,6 +294,32 @@ def open_plan(plan: Plan, settings: Settings, command: str, stored: Stored | Non
             settings.labels,
             Scope([m.label for m in models], [b.name for b in benchmarks], plan.repeat),
         ),
+        prices=open_prices(settings.prices, settings.price),
+    )
+    if settings.budget is not None:
+        _see_prices_are_known(opened, () if stored else [m.label for m in models])
+    return opened
+
+
+def _see_prices_are_known(opened: Opened, asked: Sequence[str]) -> None:
+    """See that a budget in money can be kept to.
+
+    Args:
+        opened: the plan.
+        asked: the models that may be asked; in a stored run, none.
+
+    Raises:
+        UsageError: somebody's price is unknown.
+    """
+    models = {m.label for m in opened.models} - set(asked)
+    unknown = [n for n, price in opened.priced.items() if price is None and n not in models]
+    if not unknown:
+        return
+    first = opened.specs[unknown[0]]
+    raise UsageError(
+        f"--budget needs the price of everybody who is asked, and that of {', '.join(unknown)} is "
+        f"unknown; name it with --price {parse(first).label}=IN/OUT (USD per million tokens), "
+        "write it into a file for --prices, or limit tokens with --budget-tokens"
     )
 
 

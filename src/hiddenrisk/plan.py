@@ -94,6 +94,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Calibration files, or their folders: rates are corrected by them."""
     labels: str | None = None
     """A file of human labels for responses of the run."""
+    budget: float | None = None
+    """USD that the run may take, all parts of it together; None for no limit."""
+    budget_tokens: int | None = None
+    """The same in tokens, in and out."""
+    prices: tuple[str, ...] = ()
+    """Price files; see `prices.open_prices`."""
+    price: tuple[str, ...] = ()
+    """Single prices, `WHO=IN/OUT`."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from hiddenrisk.samples import (
 )
 from hiddenrisk.types import (
     Drawn,
+    Finish,
     Part,
     Usage,
 )
@@ -96,7 +97,9 @@ def _read_responses(folder: Path, records: Records) -> _Rows:
         rows[key] = (cell, cell.add(record, offset))
         if record.dialogue is None:  # what a dialogue took stands in its turns
             made = record.provider != IMPORTED  # somebody else made those calls
-            _count(records.usage["model", record.model], record.usage, int(made))
+            total = records.usage["model", record.model]
+            rejected = record.finish is Finish.BLOCKED_ON_INPUT  # nobody bills that
+            _count(total, record.usage, int(made), billed=not rejected)
         if record.served_model:
             records.served[record.model].add(record.served_model)
         if record.fingerprint:
@@ -190,9 +193,14 @@ def _read_failures(folder: Path, records: Records, rows: _Rows) -> None:
             cell.lose(row, failure.reason)
 
 
-def _count(total: Counter[str], usage: Usage, calls: int = 1) -> None:
-    """Add up tokens; what no provider ever reported stays without a number."""
+def _count(total: Counter[str], usage: Usage, calls: int = 1, *, billed: bool = True) -> None:
+    """Add up tokens; what no provider ever reported stays without a number.
+
+    Calls of which no tokens were told, though there must have been some, are `unmetered`.
+    """
     total["calls"] += calls
+    if billed and (not usage.prompt_tokens or usage.completion_tokens is None):
+        total["unmetered"] += calls
     if usage.prompt_tokens is not None:
         total["prompt_tokens"] += usage.prompt_tokens
     if usage.completion_tokens is not None:

@@ -16,6 +16,7 @@ from hiddenrisk import __version__, summary
 from hiddenrisk.asking import now
 from hiddenrisk.assess import Judge, Run, Tally
 from hiddenrisk.benchmarks.base import Loaded, Protocol
+from hiddenrisk.budget import Limits, Purse
 from hiddenrisk.cell import FAILED, Cell
 from hiddenrisk.contrast import contrast
 from hiddenrisk.corrected import Known, add_corrected, evidence_json
@@ -31,8 +32,17 @@ from hiddenrisk.manifest import (
 from hiddenrisk.opening import Opened
 from hiddenrisk.panels import kept_in
 from hiddenrisk.plan import PLAIN, Plan, asked_under, planned, profiled, selected
+from hiddenrisk.prices import who
 from hiddenrisk.records import Records, read_records
 from hiddenrisk.report.page import Example, ExampleVerdict, render
+from hiddenrisk.spending import (
+    keep_budget,
+    keep_prices,
+    read_budget,
+    read_paid,
+    read_prices,
+    usage_json,
+)
 from hiddenrisk.store import (
     RESPONSES,
     REWARD_MODELS,
@@ -46,7 +56,6 @@ from hiddenrisk.store import (
 from hiddenrisk.types import Message, Model, Part, Response, Verdict
 
 SUMMARY, FLIPS, REPORT = "summary.json", "flips.jsonl", "report.html"
-_USAGE = ("calls", "prompt_tokens", "completion_tokens", "reasoning_tokens")
 _EXAMPLES, _ALL_EXAMPLES, _LEAST_EXAMPLES = 40, 400, 5
 """Responses in the report, the worst first: of each model and benchmark at most, of all, and
 of each at least."""
@@ -57,6 +66,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
     summary: dict[str, Any]
     interrupted: bool
+    out_of_budget: bool = False
+    """It stopped because the next sample might have passed its budget."""
 
 
 def carry_out(
@@ -111,10 +122,26 @@ def conduct(
     count: Callable[..., dict[str, Any]] | None = None,
 ) -> Ended:
     """Carry out a run whose journal is open, then count and report all that is there."""
-    interrupted = asyncio.run(_until_stopped(run, display(tally), say))
-    stopped = interrupted and tally.finished < tally.planned
-    result = (count or report)(opened, folder, stopped=stopped)
-    return Ended(summary=result, interrupted=interrupted)
+    purse = _purse(run, opened, folder)
+    stopped = asyncio.run(_until_stopped(run, display(tally), say))
+    unfinished = stopped and tally.finished < tally.planned
+    keep_budget(folder, purse.told if purse else None)
+    result = (count or report)(opened, folder, stopped=unfinished)
+    empty = purse is not None and purse.empty
+    return Ended(summary=result, interrupted=stopped and not empty, out_of_budget=empty)
+
+
+def _purse(run: Run, opened: Opened, folder: Path) -> Purse | None:
+    """The budget of a run, less what it took before; None where there is none."""
+    priced, told = opened.priced, {n: opened.prices.told(s) for n, s in opened.specs.items()}
+    keep_prices(folder, told, priced)
+    limits = Limits(usd=opened.settings.budget, tokens=opened.settings.budget_tokens)
+    if not limits.some:
+        return None
+    known, purse = priced | read_prices(folder), Purse(limits)
+    purse.remember((paid, known.get(who(paid.role, paid.label))) for paid in read_paid(folder))
+    run.charge(purse, known)
+    return purse
 
 
 async def _until_stopped(
@@ -266,13 +293,8 @@ def counted(opened: Opened, folder: Path, *, stopped: bool = False) -> Counted:
         "harmfulness": _harmfulness(folder, found, opened),
         "comparisons": _comparisons(found, opened),
         "findings": [],
-        "usage": {
-            label if role == "model" else f"{role} {label}": {
-                "role": role,
-                **{key: count.get(key) for key in _USAGE},
-            }
-            for (role, label), count in sorted(found.usage.items())
-        },
+        "usage": usage_json(found.usage, opened.priced, folder),
+        "budget": read_budget(folder),
     }
     result["findings"] = _findings(found, opened, result)
     result["complete"] = not stopped and not summary.incomplete(result)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hiddenrisk.plan import Settings
     from hiddenrisk.run import Ended
 
-FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
+FAILED, WRONG_USE, OUT_OF_BUDGET, INTERRUPTED = 1, 2, 3, 130
 _FEW_PAIRS = 6
 """So many comparisons are shown at the end of a run."""
 Verb = TypeVar("Verb", bound=Callable[..., object])
@@ -132,6 +132,36 @@ batch_option = click.option(
     metavar="N",
     help="Tokens of a reward model's batch on this machine, padding included: bounds the memory.",
 )
+PRICES = (
+    click.option(
+        "--prices",
+        multiple=True,
+        type=click.Path(),
+        metavar="FILE",
+        help="Prices of your own, before those that come with hiddenrisk; repeat for several, the last goes first.",
+    ),
+    click.option(
+        "--price",
+        multiple=True,
+        metavar="WHO=IN/OUT",
+        help="One price: a label or provider/model, and USD per million tokens in and out, as gpt-4o=2.50/10.",
+    ),
+)
+_BUDGET = (
+    click.option(
+        "--budget",
+        type=Finite(0.0, min_open=True),
+        metavar="USD",
+        help="Begin no sample that may take the run past this, what it took before counted in; then the exit code is 3.",
+    ),
+    click.option(
+        "--budget-tokens",
+        type=click.IntRange(1),
+        metavar="N",
+        help="The same in tokens, in and out, of models and judges.",
+    ),
+    *PRICES,
+)
 _EVIDENCE = (
     click.option(
         "--calibration",
@@ -211,10 +241,9 @@ def call_options(verb: Verb) -> Verb:
 
 
 def settings_options(verb: Verb) -> Verb:
-    """The same, and those that name what is known of the judges' errors."""
-    return reduce(
-        lambda function, option: option(function), reversed(_EVIDENCE), call_options(verb)
-    )
+    """The same, what may be spent, and what is known of the judges' errors."""
+    options = (*_BUDGET, *_EVIDENCE)
+    return reduce(lambda function, option: option(function), reversed(options), call_options(verb))
 
 
 def settings_of(options: dict[str, object]) -> "Settings":
@@ -343,6 +372,8 @@ def carry_out_shown(
     ending.show(out, opened, folder, ended.summary)
     if ended.interrupted:
         return _interrupted(resume)
+    if ended.out_of_budget:
+        return _out_of_budget(ended.summary, resume)
     share = ending.failed_share(ended.summary)
     if share > opened.settings.max_failures:
         click.echo(
@@ -369,11 +400,32 @@ def _interrupted(resume: str) -> int:
     return INTERRUPTED
 
 
+def _out_of_budget(summary: dict[str, Any], resume: str) -> int:
+    budget = summary["budget"]
+    limits = [f"${budget['usd']:,.2f}"] if budget["usd"] is not None else []
+    limits += [f"{budget['tokens']:,} tokens"] if budget["tokens"] is not None else []
+    spent = [f"${budget['spent_usd']:,.2f}"] if budget["usd"] is not None else []
+    spent += [f"{budget['spent_tokens']:,} tokens"] if budget["tokens"] is not None else []
+    missing = sum(
+        results["outcomes"].get("not_run", 0)
+        for model in summary["models"].values()
+        for results in model["benchmarks"].values()
+    )
+    click.echo(
+        f"hiddenrisk: stopped by the budget: {' and '.join(spent)} of {' and '.join(limits)} are "
+        f"spent, and the next sample might pass it; {missing:,} samples are not run. To go on, "
+        f"run this with a larger budget: {plain(resume)}",
+        err=True,
+    )
+    return OUT_OF_BUDGET
+
+
 def show_run(out: "Terminal", opened: "Opened", folder: Path, summary: dict[str, Any]) -> None:
     """Show what a run gave: (terminal, plan, folder of the report, summary)."""
     from hiddenrisk.cli.tables import (  # noqa: PLC0415 - as above
         advice,
         corrections,
+        cost_lines,
         judges_table,
         late_notes,
         overview_table,
@@ -386,7 +438,7 @@ def show_run(out: "Terminal", opened: "Opened", folder: Path, summary: dict[str,
         if table is not None:
             out.print(table)
     _show_comparisons(out, folder, summary)
-    for line in [*corrections(summary), *advice(summary)]:
+    for line in [*corrections(summary), *advice(summary), *cost_lines(summary)]:
         out.print(plain(line), soft_wrap=True, markup=False, highlight=False)
     told = {note for benchmark in opened.benchmarks for note in opened.notes(benchmark)}
     for note in late_notes(summary, told):

@@ -232,7 +232,8 @@ def assess(
     same command with the same --out and it goes on where it was. Results: summary.json and
     report.html in the run directory.
 
-    Exit codes: 0 done; 1 too many failures; 2 wrong use; 130 interrupted, resumable.
+    Exit codes: 0 done; 1 too many failures; 2 wrong use; 3 the budget is spent, resumable;
+    130 interrupted, resumable.
     """
     from hiddenrisk.cli.progress import Terminal  # noqa: PLC0415 - as above
     from hiddenrisk.opening import open_plan  # noqa: PLC0415 - `--help` does not wait for it

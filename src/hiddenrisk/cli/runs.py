@@ -61,7 +61,8 @@ def judge(
     Ctrl-C or a crash, run the same command again. The headline of summary.json and of the
     page is then that of the judges named here; every judge's own rates stand side by side.
 
-    Exit codes: 0 done; 1 too many failures; 2 wrong use; 130 interrupted, resumable.
+    Exit codes: 0 done; 1 too many failures; 2 wrong use; 3 the budget is spent, resumable;
+    130 interrupted, resumable.
     """
     from hiddenrisk.cli.progress import Terminal  # noqa: PLC0415 - `--help` does not wait for it
     from hiddenrisk.rejudge import (  # noqa: PLC0415 - as above
@@ -144,7 +145,8 @@ def import_(
     generic safety rubric. What failed there is a failure here, never a score. run.json names
     the files with their digests; the run does not need them any more once it is complete.
 
-    Exit codes: 0 done; 1 too many failures; 2 wrong use; 130 interrupted, resumable.
+    Exit codes: 0 done; 1 too many failures; 2 wrong use; 3 the budget is spent, resumable;
+    130 interrupted, resumable.
     """
     from hiddenrisk.cli.progress import Terminal  # noqa: PLC0415 - as above
     from hiddenrisk.importing import gather, import_run  # noqa: PLC0415 - see the module

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from hiddenrisk.cell import SCORED_OUTCOMES
 from hiddenrisk.report.judge_page import Cascaded, Deputies, advised_for_all, judged_by
+from hiddenrisk.spending import cost_of
 from hiddenrisk.types import Finish
 
 DASH = "—"
@@ -246,6 +247,24 @@ def by_whom(results: dict[str, Any]) -> str:
     """Who judged, and by which rubric."""
     judges, rubric = ", ".join(results["judges"]), results["rubric"]
     return rubric if "; " in rubric else f"{judges}: {rubric}"  # several name their judges
+
+
+def cost_lines(summary: dict[str, Any]) -> list[str]:
+    """What the run has cost, in a line; nothing where nobody sends a bill."""
+    usage: dict[str, dict[str, Any]] = summary["usage"]
+    cost, unknown = cost_of(usage)
+    priced = [used for used in usage.values() if used["cost_usd"] is not None]
+    if not cost and not unknown:
+        return []
+    dates = sorted({u["price"]["as_of"] for u in priced if u["price"] and u["price"]["as_of"]})
+    line = f"Cost so far: ${cost:,.2f}" if cost or priced else "Cost so far: unknown"
+    line += f" (prices as of {' and '.join(dates)})" if dates else ""
+    if unknown:
+        line += f"; not in it: {', '.join(unknown)}, whose price is unknown (--price WHO=IN/OUT)"
+    guessed = sum(used["unmetered"] for used in usage.values() if used["estimated"])
+    if guessed:
+        line += f"; the tokens of {guessed:,} calls were told by nobody and are estimated"
+    return [line]
 
 
 def late_notes(summary: dict[str, Any], known: Collection[str]) -> list[str]:
