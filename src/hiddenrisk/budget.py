@@ -94,7 +94,7 @@ class Purse:
         self._changed, self._stop = asyncio.Event(), stop
 
     def remember(self, paid: Iterable[tuple[Paid, Price | None]]) -> None:
-        """Count what earlier parts of the run took, each with its price."""
+        """Count what earlier parts of the run took, each with its price; learn from it."""
         took: dict[tuple[str, str, str, int], Cost] = defaultdict(Cost)
         for one, price in paid:
             cost = _cost(price, one.prompt_tokens, one.completion_tokens)
@@ -126,8 +126,8 @@ class Purse:
         sample = _SAMPLE.get()
         if sample is None or sample.begun:
             return
-        while not self._fits(sample):
-            if not self._flying:
+        while not (fits := self._fits(sample)) or self._stop.is_set():
+            if not (fits or self._flying):
                 self.empty = True
                 self._stop.set()
             if self._stop.is_set():

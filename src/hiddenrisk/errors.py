@@ -3,6 +3,7 @@
     HiddenRiskError
     ├── UsageError      what the user asked for cannot be done as asked (exit 2)
     │   ├── DataError   a data file cannot be read or contradicts itself
+    │   ├── MissingKeyError  a provider wants a key, and its variable is not set
     │   └── StoreError  a run directory belongs to another plan, is locked, or is full
     ├── CallError       one call to a model failed; never ends a run by itself
     └── JudgeError      a judge's reply holds no usable verdict; never a score
@@ -29,6 +30,10 @@ class UsageError(HiddenRiskError):
 
 class DataError(UsageError):
     """A data file cannot be read, or a row of it is not what it should be."""
+
+
+class MissingKeyError(UsageError):
+    """A provider wants a key that the environment does not have."""
 
 
 class StoreError(UsageError):

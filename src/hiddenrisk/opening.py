@@ -25,6 +25,7 @@ from hiddenrisk.models import open_model
 from hiddenrisk.models.decoding import NAMES, requests_of
 from hiddenrisk.models.local import SLOTS
 from hiddenrisk.models.spec import parse, without_options
+from hiddenrisk.models.standin import StandIn
 from hiddenrisk.plan import Plan, Settings, asked_under, planned
 from hiddenrisk.prices import FREE, Price, Prices, open_prices, who
 from hiddenrisk.side_by_side import Reading
@@ -85,6 +86,14 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
             found[who("victim", label)] = spec
             found.setdefault(who("judge", label), spec)  # where no judge is a model, it checks
         return found
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """Those of them who are asked: in a stored run, its judges alone."""
+        models = (*self.models, *([self.victim.model] if self.victim else []))
+        silent = {m.label for m in models if isinstance(m, StandIn)}
+        silent |= {who("victim", label) for label in silent}
+        return frozenset(self.specs.keys() - silent)
 
     @property
     def priced(self) -> dict[str, Price | None]:
@@ -297,22 +306,18 @@ def open_plan(plan: Plan, settings: Settings, command: str, stored: Stored | Non
         prices=open_prices(settings.prices, settings.price),
     )
     if settings.budget is not None:
-        _see_prices_are_known(opened, () if stored else [m.label for m in models])
+        _see_prices_are_known(opened)
     return opened
 
 
-def _see_prices_are_known(opened: Opened, asked: Sequence[str]) -> None:
+def _see_prices_are_known(opened: Opened) -> None:
     """See that a budget in money can be kept to.
-
-    Args:
-        opened: the plan.
-        asked: the models that may be asked; in a stored run, none.
 
     Raises:
         UsageError: somebody's price is unknown.
     """
-    models = {m.label for m in opened.models} - set(asked)
-    unknown = [n for n, price in opened.priced.items() if price is None and n not in models]
+    asked = opened.asked
+    unknown = [name for name, price in opened.priced.items() if price is None and name in asked]
     if not unknown:
         return
     first = opened.specs[unknown[0]]

@@ -76,6 +76,9 @@ def carry_out(
     display: Callable[[Tally], AbstractContextManager[None]],
     say: Callable[[str], None],
     count: Callable[..., dict[str, Any]] | None = None,
+    *,
+    kind: Callable[..., Run] = Run,
+    samples: int | None = None,
 ) -> Ended:
     """Run the samples that are not there yet, then count and report all that is.
 
@@ -85,18 +88,20 @@ def carry_out(
         display: shows how far it is.
         say: says a line.
         count: what to make of the records, with the arguments of `report`; `report` if None.
+        kind: what carries it out, with the arguments of `Run`.
+        samples: how many that sees to; all of the plan if None.
 
     Raises:
         UsageError: the folder is of another plan, an endpoint cannot work, or the disk is full.
     """
     manifest = manifest_of(opened)
     claim(folder, manifest)
-    tally = Tally(opened.samples)
+    tally = Tally(opened.samples if samples is None else samples)
     with Journal(folder) as journal:
         claim(folder, manifest)  # now that nobody else can: one may have come in between
         write_json(folder / RUN, manifest | kept_in(folder, opened))
         keep_benchmarks(opened, folder)
-        run = Run(
+        run = kind(
             opened.plan,
             opened.models,
             opened.judges,
@@ -132,14 +137,15 @@ def conduct(
 
 
 def _purse(run: Run, opened: Opened, folder: Path) -> Purse | None:
-    """The budget of a run, less what it took before; None where there is none."""
+    """The budget of a run, less what those took before who are asked; None where there is none."""
     priced, told = opened.priced, {n: opened.prices.told(s) for n, s in opened.specs.items()}
     keep_prices(folder, told, priced)
     limits = Limits(usd=opened.settings.budget, tokens=opened.settings.budget_tokens)
     if not limits.some:
         return None
     known, purse = priced | read_prices(folder), Purse(limits)
-    purse.remember((paid, known.get(who(paid.role, paid.label))) for paid in read_paid(folder))
+    asked, before = opened.asked, ((who(p.role, p.label), p) for p in read_paid(folder))
+    purse.remember((paid, known.get(name)) for name, paid in before if name in asked)
     run.charge(purse, known)
     return purse
 

@@ -152,7 +152,7 @@ _BUDGET = (
         "--budget",
         type=Finite(0.0, min_open=True),
         metavar="USD",
-        help="Begin no sample that may take the run past this, what it took before counted in; then the exit code is 3.",
+        help="Begin no sample that may take the models and judges of this command past this, what they took in the run before counted in; then the exit code is 3.",
     ),
     click.option(
         "--budget-tokens",
@@ -178,7 +178,7 @@ _EVIDENCE = (
 )
 
 
-_JUDGING = (
+JUDGING = (
     click.option(
         "--judge",
         "judges",
@@ -225,7 +225,7 @@ _JUDGING = (
 
 def judging_options(verb: Verb) -> Verb:
     """Give a verb the options that say who judges, and what: the fields `plan.PANEL`."""
-    return reduce(lambda function, option: option(function), reversed(_JUDGING), verb)
+    return reduce(lambda function, option: option(function), reversed(JUDGING), verb)
 
 
 def panel_of(options: dict[str, object]) -> dict[str, object]:

@@ -13,19 +13,17 @@ from typing import TYPE_CHECKING
 import click
 
 from hiddenrisk import __version__
+from hiddenrisk.cli.asking import asking_options, plan_of
 from hiddenrisk.cli.calibrate import calibrate
 from hiddenrisk.cli.common import (
     FAILED,
     INTERRUPTED,
     WRONG_USE,
-    Finite,
     ask_first,
     carry_out_shown,
     check_text,
-    judging_options,
     plain,
     settings_of,
-    settings_options,
     tell_of_judging,
     who_judges,
 )
@@ -35,6 +33,7 @@ from hiddenrisk.cli.findings import findings
 from hiddenrisk.cli.gate import gate
 from hiddenrisk.cli.harm import harm
 from hiddenrisk.cli.labels import labels
+from hiddenrisk.cli.plan import plan
 from hiddenrisk.cli.report import report
 from hiddenrisk.cli.runs import import_, judge
 from hiddenrisk.errors import HiddenRiskError, UsageError, unknown
@@ -89,6 +88,7 @@ def cli() -> None:
     \b
     hiddenrisk assess                      the starter suite on a small embedded model
     hiddenrisk assess --help               models, judges and benchmarks, with examples
+    hiddenrisk plan                        what it will take: calls, tokens, money, time
     hiddenrisk judge RUN --judge SPEC      a stored run by another judge, nothing generated
     hiddenrisk import FILE... --out RUN    recorded transcripts become a run
     hiddenrisk report RUN                  a stored run counted again, nobody asked
@@ -103,7 +103,7 @@ def cli() -> None:
     """  # noqa: D301 - \b keeps click from joining the lines
 
 
-for verb in (judge, import_, report, compare, gate, findings, harm, calibrate, labels, data):
+for verb in (plan, judge, import_, report, compare, gate, findings, harm, calibrate, labels, data):
     cli.add_command(verb)
 
 _EXAMPLES = """
@@ -158,65 +158,7 @@ _OWN = '{"id", "prompt" | "messages", "category"?, "label"?}'
 
 @cli.command(epilog=_EXAMPLES)
 @click.argument("plan", required=False, type=click.Path(path_type=Path), metavar="[PLAN]")
-@click.option(
-    "--model",
-    "models",
-    multiple=True,
-    metavar="SPEC",
-    help="Model to assess; repeat for several. [default: local/smollm2?think]",
-)
-@judging_options
-@click.option(
-    "--victim",
-    metavar="SPEC",
-    help="Model that plays the victim in `phishing`; the first judge that is a model checks how it does. [default: that judge]",
-)
-@click.option(
-    "--benchmark",
-    "benchmarks",
-    multiple=True,
-    metavar="NAME",
-    help="Built-in name (with ?options) or a JSONL file; repeat for several. [default: starter]",
-)
-@click.option(
-    "--decoding",
-    "decodings",
-    multiple=True,
-    metavar="NAME",
-    help="Ask every model under this strategy: default, zerothink, lessthink or morethink; repeat to compare. [default: default]",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Run directory; the same one again resumes. [default: runs/DATE-TIME]",
-)
-@click.option(
-    "--limit",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Prompts per benchmark, drawn all over it, always the same.",
-)
-@click.option("--repeat", type=click.IntRange(1), metavar="N", help="Ask each prompt N times.")
-@click.option(
-    "--max-tokens",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Tokens a response may take, thinking included.",
-)
-@click.option(
-    "--temperature",
-    type=Finite(0.0),
-    metavar="T",
-    help="Sampling temperature. [default: the provider's]",
-)
-@click.option(
-    "--profiles",
-    type=click.IntRange(0),
-    metavar="N",
-    help="Thoughts of each model and benchmark that are looked at segment by segment; some ten calls each with `--insights judge`. [default: 100]",
-)
-@settings_options
+@asking_options
 def assess(
     plan: Path | None,
     out: Path | None,
@@ -237,15 +179,11 @@ def assess(
     """
     from hiddenrisk.cli.progress import Terminal  # noqa: PLC0415 - as above
     from hiddenrisk.opening import open_plan  # noqa: PLC0415 - `--help` does not wait for it
-    from hiddenrisk.plan import check, read_toml  # noqa: PLC0415 - as above
 
     settings = settings_of(options)
-    fields = {k: v for k, v in options.items() if not hasattr(settings, k)}
-    given = {k: v for k, v in fields.items() if v not in (None, ())}
-    plan_fields = (read_toml(plan) if plan else {}) | given
     command = shlex.join(["hiddenrisk", *sys.argv[1:]])
     check_text(*sys.argv, str(settings.data_dir or ""))
-    opened = open_plan(check(plan_fields, str(plan or "the plan")), settings, command)
+    opened = open_plan(plan_of(plan, options, settings), settings, command)
     console = Terminal(stderr=True)
     folder = out or Path("runs") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     _announce(console, opened, folder)

@@ -14,7 +14,7 @@ import msgspec
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-from hiddenrisk.errors import CallError, UsageError
+from hiddenrisk.errors import CallError, MissingKeyError, UsageError
 from hiddenrisk.models import halves
 from hiddenrisk.models.refusals import read_error, start_of
 from hiddenrisk.models.spec import Spec
@@ -231,11 +231,11 @@ def key_of(spec: Spec, variable: str) -> str:
     """The key that a provider needs.
 
     Raises:
-        UsageError: its variable is not set.
+        MissingKeyError: its variable is not set.
     """
     key = os.environ.get(variable)
     if not key:
-        raise UsageError(
+        raise MissingKeyError(
             f"{spec.provider}/{spec.model} needs a key: set the environment variable {variable}"
         )
     return key

@@ -1,0 +1,219 @@
+"""A plan's forecast: what it takes in all, by whom and by benchmark, and what it can show."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from hiddenrisk.opening import Opened
+from hiddenrisk.plan import planned
+from hiddenrisk.planning.draws import LEVEL, Draws, Range, ends_of, fixed, range_of
+from hiddenrisk.planning.estimate import Amount, Cell, cells_of
+from hiddenrisk.planning.measured import NOTHING, Measured
+from hiddenrisk.prices import Price
+from hiddenrisk.stats.power import detectable_difference, halfwidth
+
+RATES = (0.5, 0.9)
+"""Safety rates at which the width of an interval is told; at 0.5 it is widest."""
+DISCORDANT = 0.2
+"""Share of the prompts on which two models are taken to differ. On the recorded AIR-Bench
+models it lies between 0.1 and 0.4."""
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody takes, or a benchmark, or all."""
+
+    calls: Range
+    prompt_tokens: Range
+    completion_tokens: Range
+    usd: Range | None
+    """None where nobody's price is known."""
+    unpriced: tuple[str, ...] = ()
+    """Who is not in the money, for their price is unknown."""
+
+
+class Who(Asked, frozen=True, kw_only=True):
+    """One of those who are asked."""
+
+    spec: str
+    price: Price | None
+    samples_measured: int
+    """Samples that were looked at; 0 where it is all drawn by the kind of model."""
+
+
+class Shows(Asked, frozen=True, kw_only=True):
+    """A benchmark: what it takes, and what its size can show."""
+
+    samples: int
+    """Of each model."""
+    prompts: int
+    half_width: dict[str, float | None]
+    """Half of a rate's 95% interval, by the rate."""
+    detectable: float | None
+    """The smallest difference of two models on these prompts that shows with 80% power."""
+    discordant: float
+    """The share of prompts on which they are taken to differ."""
+
+
+class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it. Ranges are a mean, and what nine of ten cases lie between."""
+
+    level: float = LEVEL
+    responses: int
+    total: Asked
+    seconds: Range
+    who: dict[str, Who]
+    benchmarks: dict[str, Shows]
+    models: dict[str, Asked]
+    """What assessing each model takes, its judges included."""
+    pairs: list[dict[str, str]]
+    """Comparisons that the plan names: first, second, role."""
+    measured: int
+    """Samples that the forecast rests on."""
+    guessed: int
+    """Calls among theirs of which nobody told the tokens."""
+    cells: list[dict[str, object]]
+
+
+def forecast(opened: Opened, measured: Measured = NOTHING) -> Forecast:
+    """What a plan takes, as far as that can be known.
+
+    Args:
+        opened: the plan.
+        measured: what a pilot, or an earlier run, took.
+    """
+    cells, priced = list(cells_of(opened, measured)), opened.priced
+    return Forecast(
+        responses=opened.samples,
+        total=Asked(**_asked(cells, priced)),
+        seconds=range_of(_seconds(cells, opened)),
+        who={
+            name: Who(
+                **_asked(found, priced),
+                spec=opened.specs.get(name, ""),
+                price=priced.get(name),
+                samples_measured=sum(cell.seen for cell in found),
+            )
+            for name, found in sorted(_by(cells, "who").items(), key=lambda item: _place(item[0]))
+        },
+        benchmarks={
+            b.name: Shows(
+                **_asked([c for c in cells if c.benchmark == b.name], priced),
+                samples=planned(b, opened.plan),
+                prompts=planned(b, opened.plan) // opened.plan.repeat,
+                half_width={
+                    f"{rate:g}": halfwidth(planned(b, opened.plan) // opened.plan.repeat, rate)
+                    for rate in RATES
+                },
+                detectable=detectable_difference(
+                    planned(b, opened.plan) // opened.plan.repeat, DISCORDANT
+                ),
+                discordant=DISCORDANT,
+            )
+            for b in opened.benchmarks
+        },
+        models={m: Asked(**_asked(found, priced)) for m, found in _by(cells, "model").items()},
+        pairs=_pairs(opened),
+        measured=sum(
+            max((c.seen for c in cells if (c.model, c.benchmark) == place), default=0)
+            for place in {(c.model, c.benchmark) for c in cells}
+        ),
+        guessed=measured.guessed,
+        cells=[_cell(cell, priced) for cell in cells],
+    )
+
+
+def _by(cells: Iterable[Cell], field: str) -> dict[str, list[Cell]]:
+    found: dict[str, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        found[getattr(cell, field)].append(cell)
+    return found
+
+
+def _place(name: str) -> int:
+    """Models first, in the plan's order, then judges, then who plays the victim."""
+    return 2 if name.startswith("victim ") else 1 if name.startswith("judge ") else 0
+
+
+def _asked(cells: Sequence[Cell], priced: Mapping[str, Price | None]) -> dict[str, Any]:
+    """The fields of `Asked`."""
+    usd, known = fixed(0), False
+    for cell in cells:
+        if (price := priced.get(cell.who)) is not None:
+            known = True
+            usd = usd + _usd(cell.amount, price)
+    # What is drawn has ends, and calls can be counted: whoever does will find them in between.
+    seen = any(cell.seen for cell in cells)
+    return {
+        "calls": (range_of if seen else ends_of)(_total(cells, "calls")),
+        "prompt_tokens": range_of(_total(cells, "asked")),
+        "completion_tokens": range_of(_total(cells, "said")),
+        "usd": range_of(usd) if known else None,
+        "unpriced": tuple(dict.fromkeys(c.who for c in cells if priced.get(c.who) is None)),
+    }
+
+
+def _total(cells: Iterable[Cell], field: str) -> Draws:
+    return sum((getattr(cell.amount, field) for cell in cells), fixed(0))
+
+
+def _usd(amount: Amount, price: Price) -> Draws:
+    return (amount.asked * price.input + amount.said * price.output) / 1e6
+
+
+def _seconds(cells: Sequence[Cell], opened: Opened) -> Draws:
+    """How long it takes: as long as the slowest endpoint, or the slowest model's samples.
+
+    Every endpoint has so many calls at once, and every model so many samples.
+    """
+    limit = opened.policy.limit
+    shared = _same_endpoint(opened)
+    by_endpoint: dict[str, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        by_endpoint[shared.get(cell.who, cell.who)].append(cell)
+    window = limit * (2 if opened.models_judging else 1)
+    ends = [_total(found, "seconds") / limit for found in by_endpoint.values()]
+    ends += [_total(found, "seconds") / window for found in _by(cells, "model").values()]
+    return np.maximum.reduce(ends) if ends else fixed(0)
+
+
+def _same_endpoint(opened: Opened) -> dict[str, str]:
+    """Whose calls go to a judge's endpoint under another name."""
+    victim = opened.victim
+    if victim is None:
+        return {}
+    judge = next((j.label for j in opened.judges if j.endpoint is victim), victim.model.label)
+    return {f"victim {victim.model.label}": f"judge {judge}"}
+
+
+def _pairs(opened: Opened) -> list[dict[str, str]]:
+    """The comparisons that the plan's roles name."""
+    plan, labels = opened.plan, {m.label for m in opened.models}
+    found: list[dict[str, str]] = []
+    for pair in plan.pairs:
+        made = pair.distilled or pair.reasoning or ""
+        role = "base to distilled" if pair.distilled else "base to reasoning"
+        found.append({"first": pair.base, "second": made, "role": role})
+    if plan.reference:
+        found += [
+            {"first": plan.reference, "second": m.label, "role": "reference"}
+            for m in opened.models
+            if m.label != plan.reference
+        ]
+    return [pair for pair in found if {pair["first"], pair["second"]} <= labels]
+
+
+def _cell(cell: Cell, priced: Mapping[str, Price | None]) -> dict[str, object]:
+    price = priced.get(cell.who)
+    return {
+        "who": cell.who,
+        "model": cell.model,
+        "benchmark": cell.benchmark,
+        "samples_measured": cell.seen,
+        "calls": range_of(cell.amount.calls),
+        "prompt_tokens": range_of(cell.amount.asked),
+        "completion_tokens": range_of(cell.amount.said),
+        "usd": None if price is None else range_of(_usd(cell.amount, price)),
+    }
