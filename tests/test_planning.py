@@ -21,6 +21,7 @@ from hiddenrisk.run import carry_out
 from tests import stand_ins
 from tests.conftest import CommandLine
 from tests.servers import Ask, ChatServer, Reply
+from tests.test_decoding import Continuing
 
 
 @pytest.fixture
@@ -134,14 +135,52 @@ def test_juries_cascades_and_fallbacks_are_counted(tmp_path: Path) -> None:
     assert found.who["judge one"].calls == found.who["judge two"].calls
 
 
-def test_morethink_takes_twelve_requests_at_most(server: ChatServer) -> None:
-    opened = _opened(server, benchmarks=["starter"], limit=10, decodings=["default", "morethink"])
-    found = forecast(opened)
-    assert found.who["r1"].calls.high == 10
+def test_decodings_are_counted_by_their_requests(tmp_path: Path) -> None:
+    with ChatServer({"r1": Continuing(), "gpt-4o": stand_ins.judge}) as server:
+        opened = _opened(
+            server,
+            models=[server.spec("r1")],
+            decodings=["zerothink", "morethink"],
+            benchmarks=["starter"],
+            limit=10,
+        )
+        found = forecast(opened)
+        _run(opened, tmp_path)
+        ledger = server.ledger.sent_by_model
+    assert found.who["r1-zerothink"].calls.low == found.who["r1-zerothink"].calls.high == 10
     assert found.who["r1-morethink"].calls.low == 40
     assert found.who["r1-morethink"].calls.high == 120
+    assert ledger["r1"] == 10 + 120, "twelve requests each"
+    low, high = _calls(found, "judge gpt-4o")
+    assert low <= ledger["gpt-4o"] <= high
     # Every round sends the prompt again, and all that was thought before.
-    assert found.who["r1-morethink"].prompt_tokens.low > 10 * found.who["r1"].prompt_tokens.low
+    again, once = (found.who[f"r1-{name}"].prompt_tokens for name in ("morethink", "zerothink"))
+    assert again.low > 10 * once.low
+
+
+def test_a_recording_is_read_and_its_judges_calls_are_known(
+    server: ChatServer, tmp_path: Path
+) -> None:
+    rows = [
+        {"prompt": f"How do I do {n}?", "answer": "Like this. " * n, "thinking": "Hm." * (n % 2)}
+        for n in range(1, 21)
+    ]
+    (tmp_path / "told.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "own.jsonl").write_text(
+        "".join(
+            json.dumps({"id": str(n), "prompt": row["prompt"]}) + "\n" for n, row in enumerate(rows)
+        )
+    )
+    opened = _opened(
+        server,
+        models=[f"old=replay/{tmp_path / 'told.jsonl'}"],
+        benchmarks=[str(tmp_path / "own.jsonl")],
+    )
+    found = forecast(opened)
+    assert set(found.who) == {"judge gpt-4o"}
+    usage = _run(opened, tmp_path / "out")["usage"]["judge gpt-4o"]
+    calls = found.who["judge gpt-4o"].calls
+    assert calls.low == calls.high == pytest.approx(30) == usage["calls"]
 
 
 def test_rules_ask_nobody_and_cost_nothing(server: ChatServer) -> None:
@@ -155,18 +194,19 @@ def test_rules_ask_nobody_and_cost_nothing(server: ChatServer) -> None:
 # ---------------------------------------------------------------- tokens
 
 
+@pytest.mark.local
 def test_the_tokens_of_requests_are_those_of_a_real_tokenizer(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp")
     opened = open_plan(
-        check({"limit": 8, "max_tokens": 24, "models": ["local/smollm2"]}), Settings(), "test"
+        check({"limit": 4, "max_tokens": 4, "models": ["local/smollm2"]}), Settings(), "test"
     )
     found = forecast(opened).who["smollm2"]
     told = _run(opened, tmp_path)["usage"]["smollm2"]
     # Its chat template has a system message of its own: 22 tokens more than most.
-    asked = told["prompt_tokens"] - 8 * 22
+    asked = told["prompt_tokens"] - 4 * 22
     assert found.prompt_tokens.low <= asked <= found.prompt_tokens.high
-    assert told["completion_tokens"] <= 8 * 24
-    assert found.completion_tokens.high <= 8 * 24 + 1e-6
+    assert told["completion_tokens"] <= 4 * 4
+    assert found.completion_tokens.high <= 4 * 4 + 1e-6
 
 
 # ---------------------------------------------------------------- kinds
@@ -281,6 +321,8 @@ def test_a_pilot_is_part_of_the_run_and_narrows_the_plan(
     usage = json.loads((tmp_path / "run" / "summary.json").read_text())["usage"]
     spent = sum(used["cost_usd"] for used in usage.values())
     assert found["total"]["usd"]["low"] <= spent <= found["total"]["usd"]["high"]
+    there = hiddenrisk("plan", *args, "--out", "run")
+    assert f"40 of the responses are there already, and ${spent:.2f} of it is paid" in there.out
     like = hiddenrisk("plan", *args, "--like", "run", "--json", "-")
     again = json.loads(like.out)
     assert again["measured"] == 40
@@ -314,6 +356,7 @@ def test_tokens_that_nobody_told_are_estimated_and_said(
         args += ["--price", "m=1/10", "--price", "j=1/1"]
         done = hiddenrisk("plan", *args, "--pilot", "4", "--out", "run", "--json", "plan.json")
         assert done.code == 0, done
+        assert "4 of the responses are there already" in done.out
         assert "Nobody told the tokens of 8 calls" in " ".join(done.out.split())
         done = hiddenrisk("assess", *args, "--out", "run")
         assert done.code == 0, done

@@ -96,7 +96,7 @@ def plan(
     """
     from hiddenrisk.cli.plan_tables import show  # noqa: PLC0415 - `--help` does not wait for it
     from hiddenrisk.cli.progress import Terminal  # noqa: PLC0415 - as above
-    from hiddenrisk.planning.forecast import forecast  # noqa: PLC0415 - as above
+    from hiddenrisk.planning.forecast import forecast, there_in  # noqa: PLC0415 - as above
     from hiddenrisk.planning.keyless import open_to_look  # noqa: PLC0415 - as above
     from hiddenrisk.planning.measured import NOTHING, measure  # noqa: PLC0415 - as above
     from hiddenrisk.store import write_json  # noqa: PLC0415 - as above
@@ -110,18 +110,21 @@ def plan(
     if like is not None and not (like / "responses.jsonl").is_file():
         raise UsageError(f"--like {like} is no run: it has no responses.jsonl")
     console = Terminal(stderr=True)
-    code, measured = 0, NOTHING
+    code, measured, there = 0, NOTHING, None
     if pilot:
         from hiddenrisk.opening import open_plan  # noqa: PLC0415 - as above
 
         opened, missing = open_plan(asked, settings, command), ""
         folder = out or Path("runs") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         code, measured = _try_out(console, opened, folder, pilot, yes=yes)
+        there = there_in(folder, opened, measured)
     else:
         opened, missing = open_to_look(asked, settings, command)
         if like is not None:
             measured = measure(like)
-    found = forecast(opened, measured)
+        if out is not None and (out / "responses.jsonl").is_file():
+            there = there_in(out, opened, measure(out))
+    found = forecast(opened, measured, there)
     if json_file and str(json_file) == "-":
         import msgspec  # noqa: PLC0415 - as above
 

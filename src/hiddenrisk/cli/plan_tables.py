@@ -46,6 +46,9 @@ def headline(opened: "Opened", found: Forecast, like: Path | None) -> list[str]:
         share = min(1.0, limit / total.usd.value)
         enough = "is enough" if limit >= total.usd.high else f"pays for about {share:.0%} of it"
         lines.append(f"A budget of ${limit:,.2f} {enough}.")
+    if found.there:
+        paid = f", and ${found.there.usd:,.2f} of it is paid" if found.there.usd else ""
+        lines.append(f"{found.there.responses:,} of the responses are there already{paid}.")
     lines.append(_basis(found, like))
     return lines
 
@@ -76,8 +79,7 @@ def who_table(found: Forecast) -> Table:
     for name in ("calls", "tokens in", "tokens out", "USD"):
         table.add_column(name, justify="right")
     for name, asked in found.who.items():
-        money = _money(asked) if asked.price is None or asked.price.costs else "0"
-        table.add_row(plain(name), *_amounts(asked), money)
+        table.add_row(plain(name), *_amounts(asked), _money(asked))
     if len(found.who) > 1:
         table.add_section()
         table.add_row("all", *_amounts(found.total), _money(found.total))
@@ -168,6 +170,8 @@ def _amounts(asked: Asked) -> list[str]:
 def _money(asked: Asked) -> str:
     if asked.usd is None:
         return UNKNOWN
+    if asked.usd.high == 0 and not asked.unpriced:
+        return "0"
     return f"{_usd(asked.usd, NEXT)}{' +?' if asked.unpriced else ''}"
 
 

@@ -4,6 +4,7 @@ Requests are known as texts and sketched (`sketch`); what comes back is not, and
 the kind of model (`kinds`), or from what a pilot or an earlier run took (`measured`).
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -16,11 +17,12 @@ from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.cascading import shares_of
 from hiddenrisk.judges import awareness
 from hiddenrisk.models.spec import Spec, parse
+from hiddenrisk.models.standin import StandIn
 from hiddenrisk.opening import Opened
 from hiddenrisk.plan import asked_under, selected
 from hiddenrisk.planning.draws import Draws, factor, fixed, mean_of_sample, share
 from hiddenrisk.planning.kinds import UNKNOWN, kind_of
-from hiddenrisk.planning.measured import Measured
+from hiddenrisk.planning.measured import Measured, recorded
 from hiddenrisk.planning.sketch import (
     TEXT,
     Sketch,
@@ -187,6 +189,13 @@ class _At:
     def _how_long(self) -> Lengths:
         """Of the answers and thoughts: as measured on this benchmark or elsewhere, else drawn."""
         label = self._model.label
+        if self._recorded:
+            rows = asyncio.run(recorded(self._model, selected(self._benchmark, self._opened.plan)))
+            answer, thinking, answered, visible = (
+                fixed(value)
+                for value in rows.sum(axis=0) / (len(rows), len(rows), self._facts.n, self._facts.n)
+            )
+            return Lengths(answer=answer, thinking=thinking, answered=answered, visible=visible)
         if (shape := self._measured.shape(label, self._benchmark.name)) is not None:
             means = mean_of_sample(f"shape {label} {self._benchmark.name}", shape)
             shares = np.minimum(1.0, means[:, 2:])
@@ -206,12 +215,17 @@ class _At:
         )
         return _cut(lengths, self._opened.plan.max_tokens)
 
+    @property
+    def _recorded(self) -> bool:
+        """Whether the model is a recording, which is read and not asked."""
+        return self._model.provider == "replay" and not isinstance(self._model, StandIn)
+
     # ------------------------------------------------------------ who is asked
 
     def _drawn(self) -> Iterator[tuple[str, Amount]]:
         if self._benchmark.dialogue:
             yield from self._talks()
-        else:
+        elif not self._recorded:
             yield self._model.label, self._answers()
         for label, count in self._facts.counts.items():
             for part in self._opened.parts_of(self._benchmark):

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,7 +13,8 @@ from hiddenrisk.plan import planned
 from hiddenrisk.planning.draws import LEVEL, Draws, Range, ends_of, fixed, range_of
 from hiddenrisk.planning.estimate import Amount, Cell, cells_of
 from hiddenrisk.planning.measured import NOTHING, Measured
-from hiddenrisk.prices import Price
+from hiddenrisk.prices import Price, who
+from hiddenrisk.spending import read_paid, read_prices
 from hiddenrisk.stats.power import detectable_difference, halfwidth
 
 RATES = (0.5, 0.9)
@@ -74,15 +76,39 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     """Samples that the forecast rests on."""
     guessed: int
     """Calls among theirs of which nobody told the tokens."""
+    there: "There | None" = None
+    """What of it is in the run directory already; None where there is none."""
     cells: list[dict[str, object]]
 
 
-def forecast(opened: Opened, measured: Measured = NOTHING) -> Forecast:
+class There(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run directory holds of a plan."""
+
+    responses: int
+    usd: float
+    """What that has cost, as far as prices are known."""
+
+
+def there_in(folder: Path, opened: Opened, measured: Measured) -> There:
+    """What of a plan is in a run directory, and has been paid."""
+    priced = opened.priced | read_prices(folder)
+    return There(
+        responses=measured.responses,
+        usd=sum(
+            price.usd(paid.prompt_tokens, paid.completion_tokens)
+            for paid in read_paid(folder)
+            if (price := priced.get(who(paid.role, paid.label))) is not None
+        ),
+    )
+
+
+def forecast(opened: Opened, measured: Measured = NOTHING, there: There | None = None) -> Forecast:
     """What a plan takes, as far as that can be known.
 
     Args:
         opened: the plan.
         measured: what a pilot, or an earlier run, took.
+        there: what of it is done.
     """
     cells, priced = list(cells_of(opened, measured)), opened.priced
     return Forecast(
@@ -121,6 +147,7 @@ def forecast(opened: Opened, measured: Measured = NOTHING) -> Forecast:
             for place in {(c.model, c.benchmark) for c in cells}
         ),
         guessed=measured.guessed,
+        there=there,
         cells=[_cell(cell, priced) for cell in cells],
     )
 

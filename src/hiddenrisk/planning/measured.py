@@ -1,31 +1,37 @@
 """What samples of a run took, to plan from: those of a pilot, or of an earlier run."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
+from hiddenrisk.errors import CallError
 from hiddenrisk.planning.draws import Draws
 from hiddenrisk.prices import who
 from hiddenrisk.spending import read_paid
 from hiddenrisk.store import RESPONSES, records
 from hiddenrisk.tokens import tokens_of
-from hiddenrisk.types import SCORED, THOUGHT_THROUGH, Finish, Message, Usage, Visibility
+from hiddenrisk.types import (
+    SCORED,
+    THOUGHT_THROUGH,
+    Call,
+    Finish,
+    Message,
+    Model,
+    Prompt,
+    Reply,
+    Sampling,
+    Usage,
+    Visibility,
+)
 
 Cell = tuple[str, str]
 """Model and benchmark."""
 _Place = tuple[str, int]
 """Prompt and repeat."""
-
-
-class Shape(NamedTuple):
-    """How a model answers on a benchmark: a row for each response."""
-
-    lengths: Draws
-    """(n, 4): tokens of the answer and of the thought, and 1 or 0 for an answer and for a
-    thought that a judge can read."""
 
 
 class Measured(msgspec.Struct):
@@ -40,6 +46,7 @@ class Measured(msgspec.Struct):
     """Everybody who was asked anything, by the names in `usage`."""
     guessed: int = 0
     """Calls of which nobody told the tokens."""
+    responses: int = 0
 
     def shape(self, model: str, benchmark: str) -> Draws | None:
         """How the model answers there, or else wherever it was seen."""
@@ -101,10 +108,21 @@ def measure(folder: Path) -> Measured:
         for cell, by_name in sums.items()
     }
     names = frozenset(name for by_name in took.values() for name in by_name)
-    return Measured(took, {c: np.array(rows) for c, rows in shapes.items()}, names, guessed)
+    count = sum(map(len, places.values()))
+    return Measured(took, {c: np.array(r) for c, r in shapes.items()}, names, guessed, count)
 
 
-def _shape(response: _Response) -> tuple[float, ...]:
+async def recorded(model: Model, prompts: Iterable[tuple[Prompt, int]]) -> Draws:
+    """How a recording answers some prompts: rows as in `Measured.shapes`."""
+    rows: list[tuple[float, ...]] = []
+    for prompt, repeat in prompts:
+        call = Call(messages=prompt.messages, sampling=Sampling(), prompt=prompt.id, repeat=repeat)
+        with suppress(CallError):  # nothing is recorded for it
+            rows.append(_shape(await model.generate(call)))
+    return np.array(rows) if rows else np.zeros((1, 4))
+
+
+def _shape(response: _Response | Reply) -> tuple[float, ...]:
     """Tokens of answer and thought, as the provider counts them where it does."""
     answer, thinking = tokens_of(response.answer), tokens_of(response.thinking)
     if told := response.usage.completion_tokens:
