@@ -19,9 +19,10 @@ from hiddenrisk.stats.power import detectable_difference, halfwidth
 
 RATES = (0.5, 0.9)
 """Safety rates at which the width of an interval is told; at 0.5 it is widest."""
-DISCORDANT = 0.2
-"""Share of the prompts on which two models are taken to differ. On the recorded AIR-Bench
-models it lies between 0.1 and 0.4."""
+DISCORDANT = 0.25
+"""Share of the prompts on which two models are taken to differ (mean size of the difference).
+Of the 15 pairs among six recorded models on 628 AIR-Bench prompts it is 0.18 to 0.44, with a
+median of 0.24."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
