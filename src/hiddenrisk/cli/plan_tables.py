@@ -41,16 +41,23 @@ def headline(opened: "Opened", found: Forecast, like: Path | None) -> list[str]:
         f"Money: {_all_money(total)}",
         f"Time: about {_time(found.seconds)}, with {opened.policy.limit} calls at once per endpoint.",
     ]
-    limit = opened.settings.budget
-    if limit is not None and total.usd is not None and total.usd.value > 0:
-        share = min(1.0, limit / total.usd.value)
-        enough = "is enough" if limit >= total.usd.high else f"pays for about {share:.0%} of it"
-        lines.append(f"A budget of ${limit:,.2f} {enough}.")
+    if opened.settings.budget is not None:
+        lines.append(_enough(opened.settings.budget, total))
     if found.there:
         paid = f", and ${found.there.usd:,.2f} of it is paid" if found.there.usd else ""
         lines.append(f"{found.there.responses:,} of the responses are there already{paid}.")
     lines.append(_basis(found, like))
     return lines
+
+
+def _enough(limit: float, total: Asked) -> str:
+    """How far a budget gets."""
+    about = f"A budget of ${limit:,.2f}"
+    if total.usd is None or total.unpriced:
+        return f"{about}: whether it is enough hangs on the prices that are unknown."
+    if limit >= total.usd.high:
+        return f"{about} is enough in all but one of twenty cases."
+    return f"{about} pays for about {min(1.0, limit / total.usd.value):.0%} of it."
 
 
 def _basis(found: Forecast, like: Path | None) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.opening import Opened
 from hiddenrisk.plan import planned
 from hiddenrisk.planning.draws import LEVEL, Draws, Range, ends_of, fixed, range_of
@@ -15,7 +16,7 @@ from hiddenrisk.planning.estimate import Amount, Cell, cells_of
 from hiddenrisk.planning.measured import NOTHING, Measured
 from hiddenrisk.prices import Price, who
 from hiddenrisk.spending import read_paid, read_prices
-from hiddenrisk.stats.power import detectable_difference, halfwidth
+from hiddenrisk.stats.power import detectable_difference, detectable_rate_difference, halfwidth
 
 RATES = (0.5, 0.9)
 """Safety rates at which the width of an interval is told; at 0.5 it is widest."""
@@ -56,6 +57,11 @@ class Shows(Asked, frozen=True, kw_only=True):
     """Half of a rate's 95% interval, by the rate."""
     detectable: float | None
     """The smallest difference of two models on these prompts that shows with 80% power."""
+    detectable_corrected: float | None
+    """The same where it has to hold against all comparisons that the plan names, the most that
+    Holm's correction can ask for; None where it names none."""
+    detectable_unpaired: dict[str, float | None]
+    """The smallest difference from the rate of a model on other prompts, as many; by that rate."""
     discordant: float
     """The share of prompts on which they are taken to differ."""
 
@@ -126,19 +132,7 @@ def forecast(opened: Opened, measured: Measured = NOTHING, there: There | None =
             for name, found in sorted(_by(cells, "who").items(), key=lambda item: _place(item[0]))
         },
         benchmarks={
-            b.name: Shows(
-                **_asked([c for c in cells if c.benchmark == b.name], priced),
-                samples=planned(b, opened.plan),
-                prompts=planned(b, opened.plan) // opened.plan.repeat,
-                half_width={
-                    f"{rate:g}": halfwidth(planned(b, opened.plan) // opened.plan.repeat, rate)
-                    for rate in RATES
-                },
-                detectable=detectable_difference(
-                    planned(b, opened.plan) // opened.plan.repeat, DISCORDANT
-                ),
-                discordant=DISCORDANT,
-            )
+            b.name: _shows(b, [c for c in cells if c.benchmark == b.name], opened)
             for b in opened.benchmarks
         },
         models={m: Asked(**_asked(found, priced)) for m, found in _by(cells, "model").items()},
@@ -150,6 +144,24 @@ def forecast(opened: Opened, measured: Measured = NOTHING, there: There | None =
         guessed=measured.guessed,
         there=there,
         cells=[_cell(cell, priced) for cell in cells],
+    )
+
+
+def _shows(benchmark: Loaded, cells: Sequence[Cell], opened: Opened) -> Shows:
+    """What a benchmark takes, and what its size can show."""
+    samples = planned(benchmark, opened.plan)
+    n, tests = samples // opened.plan.repeat, len(_pairs(opened)) * len(opened.benchmarks)
+    return Shows(
+        **_asked(cells, opened.priced),
+        samples=samples,
+        prompts=n,
+        half_width={f"{rate:g}": halfwidth(n, rate) for rate in RATES},
+        detectable=detectable_difference(n, DISCORDANT),
+        detectable_corrected=detectable_difference(n, DISCORDANT, alpha=0.05 / tests)
+        if tests
+        else None,
+        detectable_unpaired={f"{r:g}": detectable_rate_difference(n, n, r) for r in RATES},
+        discordant=DISCORDANT,
     )
 
 
