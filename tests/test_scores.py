@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from hiddenrisk.cell import OUTCOMES, SCORED_OUTCOMES
 from hiddenrisk.plan import Settings
@@ -96,6 +97,27 @@ def test_columns_are_paired_by_prompt_and_repeat(run: Path) -> None:
     assert set(a.repeats.tolist()) == {0, 1}
     assert (both.scored == ~np.isnan(a.scores[both.first])).all()
     assert (a.scores[both.first][both.scored] == b.scores[both.second][both.scored]).all()
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_pairs_are_those_of_a_look_up_sample_by_sample(run: Path, times: int) -> None:
+    dice = np.random.default_rng(times)
+    some = columns_of(run)["a", Part.ANSWER, "unsafe"]
+
+    def drawn() -> Column:
+        ids = dice.permutation(300)[:200]
+        prompts = (ids // times).astype(np.uint64) * np.uint64(2**50) + np.uint64(3)
+        scores = np.where(dice.random(200) < 0.8, 1.0, np.nan)
+        repeats = (ids % times).astype(np.uint32)
+        return replace(some, prompts=prompts, repeats=repeats, scores=scores)
+
+    a, b = drawn(), drawn()
+    there = {s: i for i, s in enumerate(zip(b.prompts.tolist(), b.repeats.tolist(), strict=True))}
+    mine = list(zip(a.prompts.tolist(), a.repeats.tolist(), strict=True))
+    found = pairs(a, b)
+    wanted = [(i, there[sample]) for i, sample in enumerate(mine) if sample in there]
+    assert list(zip(found.first.tolist(), found.second.tolist(), strict=True)) == wanted
+    assert (found.scored == (a.scored[found.first] & b.scored[found.second])).all()
 
 
 def test_columns_that_share_no_prompt_have_no_pairs(run: Path) -> None:

@@ -129,13 +129,16 @@ class Pairs(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
 def pairs(first: Column, second: Column) -> Pairs:
     """Pair two columns by prompt and repeat, in the order of the first one."""
-    places = {
-        sample: place
-        for place, sample in enumerate(
-            zip(second.prompts.tolist(), second.repeats.tolist(), strict=True)
-        )
-    }
-    mine = zip(first.prompts.tolist(), first.repeats.tolist(), strict=True)
-    both = [(here, places[sample]) for here, sample in enumerate(mine) if sample in places]
-    a, b = (np.array([pair[side] for pair in both], np.intp) for side in (0, 1))
+    prompts, repeats = (
+        np.concatenate([getattr(column, name) for column in (first, second)])
+        for name in ("prompts", "repeats")
+    )
+    samples = prompts
+    if repeats.any():
+        numbers = np.unique(prompts, return_inverse=True)[1].astype(np.uint64)
+        samples = numbers * (repeats.max() + np.uint64(1)) + repeats
+    here, there = samples[: len(first)], samples[len(first) :]
+    _, a, b = np.intersect1d(here, there, return_indices=True)
+    order = np.argsort(a)
+    a, b = a[order], b[order]
     return Pairs(first=a, second=b, scored=first.scored[a] & second.scored[b])
