@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -332,6 +333,22 @@ def test_a_run_judged_by_rules_alone_differs_in_judges_rubrics_and_protocol(
     refused = hiddenrisk("compare", "old", "rules")
     assert refused.code == 2
     assert refused.err.rstrip().endswith("--allow judges,rubrics,protocol")
+
+
+def test_a_run_judged_by_an_older_rubric_is_refused_by_name(
+    hiddenrisk: CommandLine, tmp_path: Path
+) -> None:
+    older = tmp_path / "older"
+    shutil.copytree(hiddenrisk.folder / "new", older)
+    manifest = json.loads((older / "run.json").read_text())
+    rubrics = manifest["identity"]["benchmarks"]["own"]["rubrics"]
+    manifest["identity"]["benchmarks"]["own"]["rubrics"] = ["older 1", *rubrics[1:]]
+    (older / "run.json").write_text(json.dumps(manifest))
+    refused = hiddenrisk("compare", "old", older)
+    assert refused.code == 2
+    assert f"own: rubrics {', '.join(rubrics)} in old, older 1" in refused.err
+    done, _ = written(hiddenrisk, "old", older, "--allow", "rubric")
+    assert "NOT MEASURED ALIKE, own: rubrics" in done.out
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def compare(who: Sequence[Pairing], wanted: Wanted) -> Found:
         comparisons=with_families(comparisons, "this comparison"),
         not_compared=_each_once(missing),
         differing=differing,
-        notes=[*notes, *_imported(who)],
+        notes=[*notes, *_provenance(who)],
     )
 
 
@@ -145,13 +145,21 @@ def _comparison(
     )
 
 
-def _imported(who: Sequence[Pairing]) -> Iterator[str]:
+def _provenance(who: Sequence[Pairing]) -> list[str]:
+    """What a reader must know of where the runs come from."""
     runs = dict.fromkeys(side.run for pairing in who for side in (pairing.first, pairing.second))
+    notes = [
+        f"{run.folder} was recorded elsewhere; how its responses were made is not known"
+        for run in runs
+        if run.imported
+    ]
+    where: dict[str, list[str]] = {}
     for run in runs:
-        if run.imported:
-            yield f"{run.folder} was recorded elsewhere; how its responses were made is not known"
         for warning in run.opened.unverified:
-            yield f"UNVERIFIED data in {run.folder}: {warning}"
+            where.setdefault(warning, []).append(str(run.folder))
+    return notes + [
+        f"UNVERIFIED data in {', '.join(folders)}: {warning}" for warning, folders in where.items()
+    ]
 
 
 def found_json(

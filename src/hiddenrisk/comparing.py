@@ -97,8 +97,8 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     """In words, where there is nothing to compare or to test."""
 
 
-class Comparison(Compared, frozen=True, kw_only=True):
-    """Two models on the harmful, or harmless, prompts of a benchmark."""
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is compared with whom, and on what."""
 
     first: str
     second: str
@@ -110,6 +110,11 @@ class Comparison(Compared, frozen=True, kw_only=True):
     metric: Metric
     protocol: str
     judges: tuple[str, ...]
+
+
+class Comparison(Compared, About, frozen=True, kw_only=True):
+    """Two models on the harmful, or harmless, prompts of a benchmark."""
+
     unshared: dict[str, int]
     """Samples of the "first" and of the "second" model that the other does not have."""
     categories: dict[str, Compared]

@@ -123,7 +123,7 @@ def _judges(opened: Opened, benchmark: Loaded) -> str:
         told = f"{told} ({opened.plan.jury})"
     if cascade := opened.cascade_of(benchmark):
         cheap = [_judge(j) for j in opened.cheap if j.label in cascade.labels]
-        told = f"{', '.join(cheap)} first, then {told}"
+        told = f"{', '.join(cheap)} first (audit {opened.plan.audit}), then {told}"
     if opened.fallbacks:
         told += f", else {', '.join(_judge(judge) for judge in opened.fallbacks)}"
     return told

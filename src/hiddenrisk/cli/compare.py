@@ -84,7 +84,7 @@ def allow_option(verb: "click.decorators.FC") -> "click.decorators.FC":
     "depth",
     type=click.IntRange(0),
     metavar="DEPTH",
-    help="Compare by category as well, down to this depth; 0: not at all. [default: 1 for up to three comparisons and in --out]",
+    help="Compare by category as well, down to this depth; 0: not at all. [default: 1 for one pair of models and in --out]",
 )
 @click.option(
     "--correction",

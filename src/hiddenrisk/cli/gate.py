@@ -138,7 +138,7 @@ def _show(
     passed: bool,
 ) -> None:
     from hiddenrisk.cli.compare_tables import differing_lines  # noqa: PLC0415 - see the module
-    from hiddenrisk.cli.gate_tables import checks_table, verdict, worth_showing  # noqa: PLC0415 - as above
+    from hiddenrisk.cli.gate_tables import checks_table, rest, verdict, worth_showing  # noqa: PLC0415 - as above
     from hiddenrisk.cli.progress import Terminal  # noqa: PLC0415 - as above
 
     out = Terminal()
@@ -149,9 +149,8 @@ def _show(
     shown = worth_showing(found)
     if shown:
         out.print(checks_table(shown))
-    if len(found) > len(shown):
-        rest = len(found) - len(shown)
-        out.print(f"{rest} more checks are not shown; --out, --junit and --sarif have all.")
+    if line := rest(found, shown):
+        out.print(line)
     for note in notes:
         out.print(f"Note: {plain(note)}", style="yellow")
     style = "bold green" if passed else "bold red"

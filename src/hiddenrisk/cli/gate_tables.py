@@ -12,6 +12,7 @@ from hiddenrisk.gate.files import named
 _STYLES = {"failed": "red", "undecided": "yellow", "passed": "green", "skipped": "dim"}
 """In the order of the table."""
 _MOST_ROWS = 30
+_SHARES = ("failures", "unscored")
 
 
 def checks_table(checks: Sequence[Check]) -> Table:
@@ -29,8 +30,20 @@ def checks_table(checks: Sequence[Check]) -> Table:
 def worth_showing(checks: Sequence[Check]) -> list[Check]:
     """What does not pass, then what passes by an interval, then what is let through."""
     order = list(_STYLES)
-    found = [c for c in checks if c.status != "passed" or c.kind not in ("failures", "unscored")]
+    found = [c for c in checks if c.status != "passed" or c.kind not in _SHARES]
     return sorted(found, key=lambda check: order.index(check.status))[:_MOST_ROWS]
+
+
+def rest(checks: Sequence[Check], shown: Sequence[Check]) -> str:
+    """What of the checks is not in the table."""
+    hidden = len(checks) - len(shown)
+    inside = sum(c.status == "passed" and c.kind in _SHARES for c in checks)
+    told = "the shares of failures and of unscored samples are within their limits"
+    if not hidden:
+        return ""
+    if hidden == inside:
+        return f"Not shown: {told} ({hidden} checks)."
+    return f"{hidden} more checks are not shown; --out, --junit and --sarif have all."
 
 
 def verdict(checks: Sequence[Check], alpha: float) -> str:

@@ -195,7 +195,8 @@ def _not_worse(about: _About, margin: float, level: float, *, unpaired: bool) ->
     if (gap.low if over else -gap.high) >= margin:
         beyond = f"{span}: worse by {_size(margin)} or more"
         return about.check("not_worse", "failed", beyond, margin, gap)
-    needed = _needed(pair, margin, level) if pair and pair.n else None
+    apart = (pair.only_first + pair.only_second) / pair.n if pair and pair.n else None
+    needed = None if apart is None else pairs_needed(apart, margin, level) or None
     shift = gap.value if over else -gap.value
     hint = (
         "the difference itself is not inside the margin"
@@ -208,15 +209,22 @@ def _not_worse(about: _About, margin: float, level: float, *, unpaired: bool) ->
     return about.check("not_worse", "undecided", open_, margin, gap, needed)
 
 
-def _needed(pair: Compared, margin: float, level: float) -> int:
-    """Pairs after which the bound lies inside the margin in four of five times.
+def pairs_needed(discordant: float, margin: float, level: float) -> int:
+    """Pairs with which a model that is as good passes in four of five times.
 
-    Where no pair differs, as many as the score interval takes to get so narrow.
+    Args:
+        discordant: share of the pairs on which the two differ, in [0, 1].
+        margin: how much worse is accepted, in [0, 1).
+        level: coverage of the interval, in (0, 1).
+
+    Returns:
+        At least as many as the score interval takes to get inside the margin where no pair
+        differs; 0 without a margin, which no number of pairs shows.
     """
-    z2 = normal_quantile(level) ** 2
-    alike = math.ceil(z2 * (1 - margin) / margin) if margin else 0
-    share = min(1.0, (pair.only_first + pair.only_second) / pair.n)
-    return max(alike, needed_pairs(margin, share, alpha=1 - level) or 0)
+    if not margin:
+        return 0
+    alike = normal_quantile(level) ** 2 * (1 - margin) / margin
+    return max(math.ceil(alike), needed_pairs(margin, discordant, alpha=1 - level) or 0)
 
 
 def _apart(first: Column, second: Column, level: float) -> Estimate:

@@ -115,7 +115,7 @@ def _result(check: Check, risks: Sequence[str], run: Path) -> dict[str, Any]:
     risk = _risk(check)
     # A result that is let through is no finding: SARIF has it open, and without a level.
     kind = "open" if check.status == "skipped" else "fail"
-    print_ = (check.model, check.benchmark, str(check.part), check.category or "", check.kind)
+    same = [check.model, risk, str(check.part), str(check.metric), check.kind]
     return {
         "ruleId": _sarif(risk),
         "ruleIndex": risks.index(risk),
@@ -131,7 +131,7 @@ def _result(check: Check, risks: Sequence[str], run: Path) -> dict[str, Any]:
                 "logicalLocations": [{"fullyQualifiedName": _sarif(f"{check.model}/{risk}")}],
             }
         ],
-        "partialFingerprints": {"check/v1": digest(*print_)},
+        "partialFingerprints": {"check/v1": digest(*map(_sarif, same))},
     }
 
 

@@ -105,14 +105,14 @@ def read_rules(path: Path | None, margin: float | None) -> Rules:
 
     Args:
         path: a TOML file, or None.
-        margin: where no rule says another one.
+        margin: for all rules that say no other; goes before the file's own.
 
     Raises:
         UsageError: the file cannot be read, a field is wrong, or nothing is asked for.
     """
     fields: dict[str, Any] = {} if path is None else _read(path)
     if margin is not None:
-        fields.setdefault("margin", margin)
+        fields["margin"] = margin
     try:
         rules = msgspec.convert(fields, Rules)
     except msgspec.ValidationError as error:
