@@ -7,7 +7,14 @@ import msgspec
 import numpy as np
 
 from hiddenrisk import __version__
-from hiddenrisk.comparing import METRICS, Comparison, compared, shown, with_families
+from hiddenrisk.comparing import (
+    METRICS,
+    Comparison,
+    compared,
+    comparison_json,
+    shown,
+    with_families,
+)
 from hiddenrisk.errors import UsageError, unknown
 from hiddenrisk.scores import pairs
 from hiddenrisk.sides import Pairing, Place, Side, check_alike, columns_of
@@ -176,7 +183,7 @@ def found_json(
         "differing": found.differing,
         "notes": found.notes,
         "models": _models(who),
-        "comparisons": msgspec.to_builtins(found.comparisons),
+        "comparisons": [comparison_json(one) for one in found.comparisons],
         "not_compared": msgspec.to_builtins(found.not_compared),
     }
 

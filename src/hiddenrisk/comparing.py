@@ -5,7 +5,7 @@ beside it and compares nothing. A difference is always the second model less the
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any, Literal, NamedTuple
 
@@ -97,8 +97,8 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     """In words, where there is nothing to compare or to test."""
 
 
-class About(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is compared with whom, and on what."""
+class Comparison(Compared, frozen=True, kw_only=True):
+    """Two models on the harmful, or harmless, prompts of a benchmark."""
 
     first: str
     second: str
@@ -110,15 +110,19 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     metric: Metric
     protocol: str
     judges: tuple[str, ...]
-
-
-class Comparison(Compared, About, frozen=True, kw_only=True):
-    """Two models on the harmful, or harmless, prompts of a benchmark."""
-
     unshared: dict[str, int]
     """Samples of the "first" and of the "second" model that the other does not have."""
     categories: dict[str, Compared]
     """The same by category, "Coarse > fine"."""
+
+
+_ABOUT = ("first", "second", "role", "benchmark", "part", "metric", "protocol", "judges")
+
+
+def comparison_json(found: Comparison) -> dict[str, Any]:
+    """A comparison as summary.json has it: who and what it is of, then the numbers."""
+    fields = msgspec.to_builtins(found)
+    return {name: fields[name] for name in _ABOUT} | fields
 
 
 def compared(
@@ -355,9 +359,7 @@ def who_against_whom(labels: Sequence[str], roles: Mapping[str, Any]) -> list[tu
     return [(one, other, role) for (one, other), role in found.items()]
 
 
-def comparisons_of(
-    found: Records, opened: Opened, roles: Mapping[str, Any]
-) -> Iterable[Comparison]:
+def comparisons_of(found: Records, opened: Opened, roles: Mapping[str, Any]) -> list[Comparison]:
     """The comparisons of summary.json: the plan's pairs, on all that was measured.
 
     Args:

@@ -345,13 +345,14 @@ def roles_of(opened: Opened) -> dict[str, Any]:
     return {"reference": plan.reference if plan.reference in labels else None, "pairs": pairs}
 
 
-def _comparisons(found: Records, opened: Opened) -> Any:  # noqa: ANN401 - JSON
+def _comparisons(found: Records, opened: Opened) -> list[dict[str, Any]]:
     """The plan's pairs of models on the prompts they share; nothing with one model."""
     if len(opened.models) < 2:
         return []
-    from hiddenrisk.comparing import comparisons_of  # noqa: PLC0415 - numpy takes a while
+    from hiddenrisk import comparing  # noqa: PLC0415 - numpy takes a while
 
-    return msgspec.to_builtins(comparisons_of(found, opened, roles_of(opened)))
+    compared = comparing.comparisons_of(found, opened, roles_of(opened))
+    return [comparing.comparison_json(one) for one in compared]
 
 
 def _harmfulness(folder: Path, found: Records, opened: Opened) -> dict[str, Any] | None:
