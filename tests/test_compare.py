@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from hiddenrisk.errors import UsageError
+from hiddenrisk.plan import Settings
+from hiddenrisk.sides import pairings
 from tests.conftest import CommandLine, Done
 from tests.servers import Ask, ChatServer, Reply, Responder, judge_from_csv, target_from_csv
 from tests.small_runs import assess, blocked, judge, model, number, write_prompts
@@ -359,19 +363,25 @@ def test_a_run_judged_by_an_older_rubric_is_refused_by_name(
         (("old:x", "old:m"), "unknown model 'x'"),
         (("old:m", "old:m"), "is named twice"),
         (("old", "old"), "named twice"),
-        (("old:m", "three:a", "--benchmark", "none"), "unknown benchmark 'none'"),
         (("old:m", "three"), "three has 3 models; say which: three:a"),
         (("old", "three"), "no model of old (m) has the label of one of three (a, b, c)"),
-        (("old:m", "three:a", "--allow", "colour"), "'colour' is none of benchmark"),
     ],
 )
 def test_wrong_use_names_what_is_wrong(
-    hiddenrisk: CommandLine, args: Sequence[str], told: str
+    folder: Path, monkeypatch: pytest.MonkeyPatch, args: Sequence[str], told: str
 ) -> None:
-    done = hiddenrisk("compare", *args)
-    assert done.code == 2
-    assert told in done.err
-    assert "Traceback" not in done.err
+    monkeypatch.chdir(folder)
+    with pytest.raises(UsageError, match=re.escape(told)):
+        pairings(args, Settings())
+
+
+def test_wrong_use_of_the_command_is_told_with_exit_code_2(hiddenrisk: CommandLine) -> None:
+    unknown = hiddenrisk("compare", "old:m", "three:a", "--benchmark", "none")
+    assert unknown.code == 2
+    assert "unknown benchmark 'none'" in unknown.err
+    strange = hiddenrisk("compare", "old:m", "three:a", "--allow", "colour")
+    assert strange.code == 2
+    assert "'colour' is none of benchmark" in strange.err
 
 
 def test_the_output_fits_a_terminal_of_100_columns(told: tuple[Done, dict[str, Any]]) -> None:

@@ -17,7 +17,9 @@ from hiddenrisk.errors import UsageError
 from hiddenrisk.gate import files
 from hiddenrisk.gate.checks import Check, pairs_needed
 from hiddenrisk.gate.rules import Rule, Rules, first_match, limits_of, read_rules
+from hiddenrisk.plan import Settings
 from hiddenrisk.scores import Column
+from hiddenrisk.sides import gate_pairings
 from hiddenrisk.stats.paired import noninferior
 from hiddenrisk.types import Part
 from tests.conftest import ROOT, CommandLine, Done
@@ -240,23 +242,29 @@ def test_rules_that_make_no_sense_are_told(tmp_path: Path, text: str, told: str)
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("run", "baseline", "told"),
     [
-        (("base", "--against", "base", "--margin", "0.1"), "held against itself"),
-        (("two", "--against", "base", "--margin", "0.1"), "base has no model called k"),
-        (("two:x", "--against", "base", "--margin", "0.1"), "unknown model 'x'"),
-        (("same", "--against", "base"), "nothing is asked for; give --margin 0.02"),
-        (("same", "--against", "nowhere", "--margin", "0.1"), "no run directory"),
-        (("same", "--against", "base", "--rules", "none.toml"), "cannot read the rules none.toml"),
-        (("same", "--margin", "0.1"), "Missing option '--against'"),
+        ("base", "base", "held against itself"),
+        ("two", "base", "base has no model called k"),
+        ("two:x", "base", "unknown model 'x'"),
+        ("same", "nowhere", "'nowhere' is no run directory"),
     ],
 )
-def test_wrong_use_is_told_with_exit_code_2(
-    hiddenrisk: CommandLine, args: Sequence[str], told: str
+def test_models_that_do_not_match_are_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, run: str, baseline: str, told: str
 ) -> None:
-    done = hiddenrisk("gate", *args)
-    assert done.code == 2, done
-    assert told in done.err
+    monkeypatch.chdir(folder)
+    with pytest.raises(UsageError, match=told):
+        gate_pairings(run, baseline, Settings())
+
+
+def test_wrong_use_is_told_with_exit_code_2(hiddenrisk: CommandLine) -> None:
+    done = hiddenrisk("gate", "same", "--against", "base")
+    assert done.code == 2
+    assert "nothing is asked for; give --margin 0.02" in done.err
+    done = hiddenrisk("gate", "same", "--margin", "0.1")
+    assert done.code == 2
+    assert "Missing option '--against'" in done.err
 
 
 def test_two_models_of_one_run_are_held_against_each_other(hiddenrisk: CommandLine) -> None:
