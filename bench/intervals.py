@@ -4,9 +4,11 @@ Each cell draws scores anew, again and again, and asks the functions that ship. 
 stands what is often used instead.
 """
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
 from itertools import pairwise, product
 from typing import Any, NamedTuple
 
@@ -19,9 +21,9 @@ from hiddenrisk.stats.paired import paired_test, unpaired_difference
 from hiddenrisk.stats.repeats import any_unsafe_at_k, consistency
 from hiddenrisk.types import Estimate
 
-RUNS = 4000
-RUNS_AGAIN = 40_000
-"""For a cell that lies outside: chance alone moves 4,000 runs by up to a point."""
+RUNS = 1000
+RUNS_AGAIN = 10_000
+"""For a cell that lies outside: chance alone moves 1,000 runs by up to 2 points."""
 WANTED = (0.93, 0.97)
 FEW = 5.0
 """Below so many units that do not score as most do, an interval cannot be right: the counts
@@ -93,20 +95,22 @@ def cells(quick: bool) -> list[Cell]:
         found += [_plain("rate", n, (1 - p, p)) for p in RATES]
         found += [_plain("graded", n, mix) for mix in MIXES]
         for (p, q), r in product(PAIRS, TOGETHER):
-            found.append(Cell("pairs", n, q - p, (_joint((1 - p, p), (1 - q, q), r),)))
+            found.append(Cell("pairs", n, round(q - p, 12), (_joint((1 - p, p), (1 - q, q), r),)))
         for (one, other), r in product(((3, 4), (4, 0), (8, 9), (4, 5)), TOGETHER):
             a, b = MIXES[one], MIXES[other]
-            found.append(Cell("graded pairs", n, _mean(b) - _mean(a), (_joint(a, b, r),)))
+            found.append(
+                Cell("graded pairs", n, round(_mean(b) - _mean(a), 12), (_joint(a, b, r),))
+            )
         for a, b in ((MIXES[3], MIXES[4]), (MIXES[8], MIXES[10]), (MIXES[2], MIXES[2])):
-            found.append(Cell("two samples", n, _mean(b) - _mean(a), (a, b, n // 2)))
+            found.append(Cell("two samples", n, round(_mean(b) - _mean(a), 12), (a, b, n // 2)))
         for p, q in PAIRS:
-            found.append(Cell("two samples", n, q - p, ((1 - p, p), (1 - q, q), n)))
+            found.append(Cell("two samples", n, round(q - p, 12), ((1 - p, p), (1 - q, q), n)))
     for n, p, alike, times, kept in product(
         sizes[:3], (0.1, 0.3, 0.7, 0.95), (0.05, 0.3, 0.8), (2, 5), (1.0, 0.8)
     ):
         found.append(Cell("repeats", n, p, (p, alike, times, kept)))
     for n, (p, q), alike, times in product(sizes[:3], PAIRS, (0.1, 0.6), (2, 5)):
-        found.append(Cell("pairs with repeats", n, q - p, (p, q, alike, times)))
+        found.append(Cell("pairs with repeats", n, round(q - p, 12), (p, q, alike, times)))
     for n, p, alike in product((30, 60), (0.1, 0.5, 0.9), (0.02, 0.1, 0.3)):
         found.append(Cell("categories", n, p, (p, alike)))
     for n, p, alike, k in product(sizes[:3], (0.05, 0.3), (0.1, 0.6), (2, 5)):
@@ -133,7 +137,7 @@ def _joint(
     for low, high in pairwise(edges):
         row, column = (int(np.searchsorted(each, (low + high) / 2)) for each in ends)
         joint[row, column] += together * (high - low)
-    return tuple(tuple(float(share) for share in row) for row in joint)
+    return tuple(tuple(round(float(share), 6) for share in row) for row in joint)
 
 
 def _any_unsafe(p: float, alike: float, k: int) -> float:
@@ -152,29 +156,29 @@ def _beta(p: float, alike: float) -> tuple[float, float]:
 
 def _counted(cell: Cell, rng: np.random.Generator) -> Draw:
     """A rate, or the mean of graded scores; instead, Wilson's interval for any scores."""
-    shares = cell.about[0]
-    counts = rng.multinomial(cell.n, shares).tolist()
-    found = rates.mean_of(dict(zip(SUPPORTS[len(shares)], counts, strict=True)))
+    return _of_counts(tuple(rng.multinomial(cell.n, cell.about[0]).tolist()))
+
+
+@lru_cache(100_000)
+def _of_counts(counts: tuple[int, ...]) -> Draw:
+    found = rates.mean_of(dict(zip(SUPPORTS[len(counts)], counts, strict=True)))
     widest = rates.wilson((found.value or 0.0) * found.n, found.n)
-    return Draw(found, widest, cell.n - max(counts))
+    return Draw(found, widest, found.n - max(counts))
 
 
 def _pairs(cell: Cell, rng: np.random.Generator) -> Draw:
-    """A paired difference; instead, the interval as if there were no pairs."""
+    """A paired difference."""
     joint = np.array(cell.about[0])
-    counts = rng.multinomial(cell.n, joint.ravel() / joint.sum()).reshape(joint.shape)
-    first, second = (np.repeat(grid.ravel(), counts.ravel()) for grid in _grid(len(joint)))
-    return Draw(
-        mean_interval(second - first, support=(-1.0, 1.0)),
-        unpaired_difference(first, second).difference if len(joint) == 2 else None,
-        float((first != second).sum()),
-    )
+    scores = np.array(SUPPORTS[len(joint)])
+    _, places = np.unique(scores[None, :] - scores[:, None], return_inverse=True)
+    shares = np.bincount(places.ravel(), joint.ravel())
+    return _of_differences(tuple(rng.multinomial(cell.n, shares / shares.sum()).tolist()))
 
 
-def _grid(size: int) -> tuple[Floats, Floats]:
-    scores = np.array(SUPPORTS[size])
-    first, second = np.meshgrid(scores, scores, indexing="ij")
-    return first, second
+@lru_cache(100_000)
+def _of_differences(counts: tuple[int, ...]) -> Draw:
+    found = mean_interval(np.repeat(np.linspace(-1, 1, len(counts)), counts), support=(-1.0, 1.0))
+    return Draw(found, None, found.n - counts[len(counts) // 2])
 
 
 def _most(values: NDArray[Any]) -> int:
@@ -231,16 +235,23 @@ def _paired_repeats(cell: Cell, rng: np.random.Generator) -> Draw:
 def _draw_paired(
     rng: np.random.Generator, n: int, both: tuple[float, float], alike: float, times: int
 ) -> tuple[Floats, Floats, NDArray[np.uint64]]:
-    """Scores of two models on the same prompts, on which a prompt's luck is shared by half."""
-    from scipy.stats import beta  # quantiles of a prompt's own rate
-
+    """Scores of two models on the same prompts, on half of which they have the same luck."""
     luck = rng.random(n)
     luck_second = np.where(rng.random(n) < 0.5, luck, rng.random(n))
     sides: list[Floats] = []
     for rate, place in zip(both, (luck, luck_second), strict=True):
-        own = np.repeat(beta.ppf(place, *_beta(rate, alike)), times)
+        quantiles = _quantiles(rate, alike)
+        own = np.repeat(quantiles[(place * len(quantiles)).astype(int)], times)
         sides.append((rng.random(n * times) < own).astype(np.float64))
     return sides[0], sides[1], np.repeat(np.arange(n, dtype=np.uint64), times)
+
+
+@lru_cache
+def _quantiles(rate: float, alike: float) -> Floats:
+    """Of a prompt's own rate, in small steps."""
+    from scipy.stats import beta  # needed for nothing else here
+
+    return np.asarray(beta.ppf((np.arange(4000) + 0.5) / 4000, *_beta(rate, alike)), np.float64)
 
 
 def _any(cell: Cell, rng: np.random.Generator) -> Draw:
@@ -362,4 +373,6 @@ def _print_cells(found: Sequence[Covered], runs: int) -> None:
         )
     for each in sorted(found, key=lambda e: e.holds):
         if each.realistic and not each.inside:
-            print(f"  outside: {each.holds:.2%}, {each.off:.1f} differ {each.cell}")
+            kind, n, truth, about = each.cell
+            told = json.dumps(about, default=list)
+            print(f"  outside: {each.holds:.1%} {kind}, n {n}, truth {truth:.3g}, {told}")

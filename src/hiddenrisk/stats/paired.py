@@ -89,13 +89,13 @@ def paired_test(
         raise ValueError(f"{first.size} scores cannot be paired with {second.size}")
     for scores in (first, second):
         check_scores(scores, (0.0, 1.0))
-    if clusters is not None and np.unique(clusters).size == clusters.size:
-        clusters = None if clusters.size == first.size else clusters
     apart = second - first
+    sums = apart if clusters is None else cluster_sums(apart, clusters)[0]
+    if sums.size == apart.size:
+        clusters = None
     down, up = int((apart < 0).sum()), int((apart > 0).sum())
     plain = _binary(first) and _binary(second)
     by_mcnemar = plain and clusters is None
-    sums = apart if clusters is None else cluster_sums(apart, clusters)[0]
     return PairedTest(
         n=first.size,
         first=_mean(first, clusters, level),
