@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from hiddenrisk.report.page import render
-from tests.test_report import HOSTILE, Reader, browser, page, rate, show, summary, visible
+from tests.test_report import HOSTILE, Reader, page, rate, show, summary, visible
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-__all__ = ["browser", "page"]
+__all__ = ["page"]
 
 
 def _mean(value: float, **more: object) -> dict[str, Any]:
