@@ -17,7 +17,7 @@ from hiddenrisk.comparing import (
 )
 from hiddenrisk.errors import UsageError, unknown
 from hiddenrisk.scores import pairs
-from hiddenrisk.sides import Pairing, Place, Side, check_alike, columns_of
+from hiddenrisk.sides import Pairing, Place, Side, check_alike, columns_of, provenance
 from hiddenrisk.store import RESPONSES, read_at
 from hiddenrisk.types import Part
 
@@ -37,7 +37,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """Level of the tests; the intervals cover 1 - alpha."""
     correction: Correction = "holm"
     allowed: tuple[str, ...] = ()
-    """Facts that may differ: `sides.FACTS`."""
+    """Facts that may differ: `measured.FACTS`."""
 
 
 class NotCompared(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +82,7 @@ def compare(who: Sequence[Pairing], wanted: Wanted) -> Found:
         comparisons=with_families(comparisons, "this comparison"),
         not_compared=_each_once(missing),
         differing=differing,
-        notes=[*notes, *_provenance(who)],
+        notes=[*notes, *provenance(who)],
     )
 
 
@@ -150,23 +150,6 @@ def _comparison(
     return compared(
         a, b, names=pairing.names, role=pairing.role, depth=wanted.depth, level=1 - wanted.alpha
     )
-
-
-def _provenance(who: Sequence[Pairing]) -> list[str]:
-    """What a reader must know of where the runs come from."""
-    runs = dict.fromkeys(side.run for pairing in who for side in (pairing.first, pairing.second))
-    notes = [
-        f"{run.folder} was recorded elsewhere; how its responses were made is not known"
-        for run in runs
-        if run.imported
-    ]
-    where: dict[str, list[str]] = {}
-    for run in runs:
-        for warning in run.opened.unverified:
-            where.setdefault(warning, []).append(str(run.folder))
-    return notes + [
-        f"UNVERIFIED data in {', '.join(folders)}: {warning}" for warning, folders in where.items()
-    ]
 
 
 def found_json(

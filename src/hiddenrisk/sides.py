@@ -4,23 +4,21 @@ Two runs compare where all that decides a number but the model is the same. What
 run tells in words; where the words differ nothing is compared, unless the user says so.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from msgspec.structs import replace
 
 from hiddenrisk.asking import digest
-from hiddenrisk.assess import Judge
-from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.comparing import MOST_MODELS, who_against_whom
 from hiddenrisk.errors import UsageError, unknown
-from hiddenrisk.insights import BUILTIN
+from hiddenrisk.measured import FACTS, facts_of
 from hiddenrisk.opening import Opened
-from hiddenrisk.panels import Manifest, read_manifest
+from hiddenrisk.panels import read_manifest
 from hiddenrisk.plan import Settings
 from hiddenrisk.records import read_records
 from hiddenrisk.reopening import open_headline
@@ -29,11 +27,6 @@ from hiddenrisk.scores import Column, columns
 from hiddenrisk.store import RESPONSES, read_at
 from hiddenrisk.types import Label, Message, Part
 
-FACTS = ("benchmark", "judges", "rubrics", "protocol", "sampling", "victim")
-"""What must be the same in both runs, and what `--allow` takes."""
-_ELSEWHERE = ("endpoint", "label", "recognised")
-"""Of a judge's identity, where it is reached and what it is called; not what it is."""
-_RUBRIC = ("rubric", "rubric_file", "rubric_sha256")
 Place = tuple[str, Part, Label]
 """Benchmark, part, and label of the prompts."""
 
@@ -95,78 +88,9 @@ def open_run(folder: Path, settings: Settings) -> StoredRun:
         folder=folder,
         opened=opened,
         columns=by_model,
-        facts={b.name: _facts(opened, manifest, b) for b in opened.benchmarks},
+        facts={b.name: facts_of(opened, manifest, b) for b in opened.benchmarks},
         imported=manifest.imported is not None,
     )
-
-
-def _facts(opened: Opened, manifest: Manifest, benchmark: Loaded) -> dict[str, str]:
-    then = manifest.identity.benchmarks[benchmark.name]
-    judging = manifest.judging
-    rubrics = judging.rubrics.get(benchmark.name, then.rubrics) if judging else then.rubrics
-    facts = {
-        "benchmark": f"version {then.version}, prompts {then.digest[:12]}",
-        "judges": _judges(opened, benchmark),
-        "rubrics": _rubrics(opened.judges_of(benchmark), rubrics, _rules(manifest)),
-        "protocol": opened.protocols(benchmark)[0].name,
-        "sampling": _sampling(manifest),
-    }
-    if benchmark.dialogue and opened.victim:
-        facts["victim"] = _identity(opened.victim.model.label, opened.victim.model.identity)
-    return facts
-
-
-def _judges(opened: Opened, benchmark: Loaded) -> str:
-    judges = opened.judges_of(benchmark)
-    told = ", ".join(_judge(judge) for judge in judges)
-    if len(judges) > 1:
-        told = f"{told} ({opened.plan.jury})"
-    if cascade := opened.cascade_of(benchmark):
-        cheap = [_judge(j) for j in opened.cheap if j.label in cascade.labels]
-        told = f"{', '.join(cheap)} first (audit {opened.plan.audit}), then {told}"
-    if opened.fallbacks:
-        told += f", else {', '.join(_judge(judge) for judge in opened.fallbacks)}"
-    return told
-
-
-def _judge(judge: Judge) -> str:
-    if judge.endpoint is None:
-        return BUILTIN
-    return _identity(judge.label, judge.endpoint.model.identity)
-
-
-def _identity(label: str, identity: Mapping[str, Any]) -> str:
-    """`gpt-4o (form="strongreject")`: what a model is, wherever it is reached."""
-    dropped = (*_ELSEWHERE, *_RUBRIC, "model")
-    options = {k: v for k, v in sorted(identity.items()) if k not in dropped and v is not None}
-    told = ", ".join(f"{k}={msgspec.json.encode(v).decode()}" for k, v in options.items())
-    name = str(identity.get("model", label))
-    return f"{name} ({told})" if told else name
-
-
-def _rules(manifest: Manifest) -> str:
-    """Which of the built-in rules gave their verdicts."""
-    judging = manifest.judging
-    known = judging.identity if judging else manifest.identity.judges | manifest.deputies
-    return f"refusal rules {known.get(BUILTIN, {}).get(BUILTIN, 'of an unknown version')}"
-
-
-def _rubrics(judges: Sequence[Judge], then: Sequence[str], rules: str) -> str:
-    """By what the judges read: their own rubrics, or else the benchmark's of that time."""
-    found: dict[str, None] = {}
-    for judge in judges:
-        identity = judge.endpoint.model.identity if judge.endpoint else {}
-        own = " ".join(str(identity[name]) for name in _RUBRIC if name in identity)
-        found[(own or ", ".join(then)) if judge.endpoint else rules] = None
-    return "; ".join(found)
-
-
-def _sampling(manifest: Manifest) -> str:
-    if manifest.imported is not None:
-        return "as recorded elsewhere"
-    temperature, tokens = (manifest.plan.get(name) for name in ("temperature", "max_tokens"))
-    warm = "the provider's temperature" if temperature is None else f"temperature {temperature:g}"
-    return f"{warm}, {'no' if tokens is None else tokens} token limit"
 
 
 def split_side(text: str) -> tuple[Path, str | None]:
@@ -368,6 +292,23 @@ def check_alike(
             f"again), or go on all the same with --allow {going_on}"
         )
     return told
+
+
+def provenance(who: Sequence[Pairing]) -> list[str]:
+    """What a reader must know of where the runs come from."""
+    runs = dict.fromkeys(side.run for pairing in who for side in (pairing.first, pairing.second))
+    notes = [
+        f"{run.folder} was recorded elsewhere; how its responses were made is not known"
+        for run in runs
+        if run.imported
+    ]
+    where: dict[str, list[str]] = {}
+    for run in runs:
+        for warning in run.opened.unverified:
+            where.setdefault(warning, []).append(str(run.folder))
+    return notes + [
+        f"UNVERIFIED data in {', '.join(folders)}: {warning}" for warning, folders in where.items()
+    ]
 
 
 def columns_of(pairing: Pairing, place: Place, notes: dict[str, None]) -> tuple[Column, Column]:

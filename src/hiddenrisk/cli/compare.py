@@ -42,7 +42,7 @@ def _allowed(
     """Facts that may differ; one may be said in the plural or not."""
     if not value:
         return ()
-    from hiddenrisk.sides import FACTS  # noqa: PLC0415 - only where it is given
+    from hiddenrisk.measured import FACTS  # noqa: PLC0415 - only where it is given
 
     known = {name.rstrip("s"): name for name in FACTS}
     found: dict[str, None] = {}

@@ -113,7 +113,7 @@ def gate(
     from hiddenrisk.gate.checks import checks  # noqa: PLC0415 - see the module
     from hiddenrisk.gate.rules import read_rules  # noqa: PLC0415 - as above
     from hiddenrisk.plan import Settings  # noqa: PLC0415 - as above
-    from hiddenrisk.sides import check_alike, gate_pairings  # noqa: PLC0415 - as above
+    from hiddenrisk.sides import check_alike, gate_pairings, provenance  # noqa: PLC0415 - as above
 
     check_text(*sys.argv, str(data_dir or ""))
     rules = read_rules(rules_file, margin)
@@ -122,6 +122,7 @@ def gate(
     differing = check_alike(matched.pairs, names, allowed)
     notes: dict[str, None] = dict.fromkeys(matched.notes)
     found = checks(matched.pairs, rules, unpaired=unpaired, notes=notes)
+    notes |= dict.fromkeys(provenance(matched.pairs))
     passed = all(check.holds for check in found)
     _show(found, rules, differing, list(notes), passed=passed)
     folder = matched.pairs[0].second.run.folder

@@ -41,6 +41,11 @@ def what_there_is(
     if own is not None and theirs is not None:
         theirs, own = columns_of(pairing, place, notes)
         pair = compared(theirs, own, names=pairing.names, depth=depth, level=level)
+        if left := pair.unshared["first"]:
+            notes[
+                f"{place[0]}, {place[1].value}: {left} of {len(theirs)} samples of "
+                f"{pairing.names[0]} are not in {pairing.names[1]}, and take no part"
+            ] = None
     planned = _planned(pairing.second.run, place, own)
     yield Seen(
         pairing=pairing, place=place, category=None, pair=pair, why_not=why_not,
