@@ -37,7 +37,7 @@ def points(value: float | None) -> str:
     return "0.0" if text in {"+0.0", "−0.0"} else text
 
 
-def points_span(rate: Rate | None) -> str:
+def points_span(rate: Rate | Estimate | None) -> str:
     """An interval of a difference, such as "[−15.0 to −9.6]"; empty where there is none."""
     if rate is None or rate.low is None or rate.high is None:
         return ""
