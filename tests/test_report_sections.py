@@ -173,7 +173,7 @@ def test_the_first_sentence_tells_what_was_measured_and_whose_thinking_is_visibl
     said = measured(page, by_benchmark(page.models))
     assert said == (
         "2 models on 1 benchmark: 200 responses, judged by gpt-4o. "
-        "The thinking is visible, and judged, of b."
+        "The thinking of b is visible, and judged as well."
     )
 
 

@@ -152,11 +152,16 @@ def pictures(rows: list[Row], names: Iterable[str]) -> list[Picture]:
 
     Answer and thinking of a model stand beside each other, or in two pictures where that would
     be too wide. A model without a single number keeps the column of its answers, with dashes:
-    nothing scored is a result. One without thinking has no column of it.
+    nothing scored is a result. One without thinking has no column of it, and over-refusal is
+    a matter of answers.
     """
     found: list[Picture] = []
     for name in names:
-        columns = [c for c in _columns(rows) if c.part == "answer" or _shown(rows, c, name)]
+        columns = [
+            c
+            for c in _columns(rows)
+            if c.part == "answer" or (name != REFUSAL and _shown(rows, c, name))
+        ]
         inside = [r for r in rows if any(_shown([r], c, name) for c in columns)]
         parts = [columns]
         if len(columns) > _WIDEST:

@@ -31,8 +31,10 @@ def measured(summary: Summary, benches: Sequence[Bench]) -> str:
     )
     if not shown:
         return text + "No thinking was visible, so only answers are measured."
-    whose = "all of them" if len(shown) == len(summary.models) > 1 else listed(shown)
-    return text + f"The thinking is visible, and judged, of {whose}."
+    if len(summary.models) == 1:
+        return text + "Its thinking is visible, and judged as well."
+    whose = "all of them" if len(shown) == len(summary.models) else listed(shown)
+    return text + f"The thinking of {whose} is visible, and judged as well."
 
 
 def leaders(benches: Sequence[Bench], part: str = "answer") -> list[str]:
