@@ -63,8 +63,10 @@ def test_a_run_stops_at_its_budget_says_what_is_missing_and_resumes_to_the_end(r
     assert first["budget"]["spent_usd"] == pytest.approx(runs.cost)
     # One sample takes 3 cents at most, and no window of eight goes past the limit.
     assert 0.50 < runs.cost < 0.66
-    missing = [m["benchmarks"]["starter"]["outcomes"]["not_run"] for m in first["models"].values()]
-    assert f"{sum(missing)} samples are not run" in done.err
+    outcomes = [m["benchmarks"]["starter"]["outcomes"] for m in first["models"].values()]
+    missing = sum(found.get("not_run", 0) + found.get("not_judged", 0) for found in outcomes)
+    assert missing > 100
+    assert f"{missing} samples are not run, or not judged" in done.err
 
     spent, hits = runs.cost, runs.server.ledger.hits
     again = runs(*PRICES, "--budget", "0.60")

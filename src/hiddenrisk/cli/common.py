@@ -407,13 +407,13 @@ def _out_of_budget(summary: dict[str, Any], resume: str) -> int:
     spent = [f"${budget['spent_usd']:,.2f}"] if budget["usd"] is not None else []
     spent += [f"{budget['spent_tokens']:,} tokens"] if budget["tokens"] is not None else []
     missing = sum(
-        results["outcomes"].get("not_run", 0)
+        results["outcomes"].get("not_run", 0) + results["outcomes"].get("not_judged", 0)
         for model in summary["models"].values()
         for results in model["benchmarks"].values()
     )
     click.echo(
         f"hiddenrisk: stopped by the budget: {' and '.join(spent)} of {' and '.join(limits)} are "
-        f"spent, and the next sample might pass it; {missing:,} samples are not run. To go on, "
+        f"spent, and the next sample might pass it; {missing:,} samples are not run, or not judged. To go on, "
         f"run this with a larger budget: {plain(resume)}",
         err=True,
     )

@@ -175,10 +175,12 @@ class _At:
         return Cell(name, self._model.label, self._benchmark.name, amount, seen)
 
     def _as_measured(self, name: str, table: Draws) -> Amount:
-        key = f"{name} {self._model.label} {self._benchmark.name}"
-        calls, asked, said, seconds = (mean_of_sample(key, table) * self._facts.n).T
-        if name == self._model.label:  # a record is one response, however many requests it took
-            calls = calls * self._requests()
+        # All models are asked the same prompts: if those of a pilot are short, all are off alike.
+        key = f"{'' if name == self._model.label else name} {self._benchmark.name}"
+        alike = self._measured.alike(name, self._benchmark.name)
+        calls, asked, said, seconds = (mean_of_sample(key, table, alike) * self._facts.n).T
+        if name == self._model.label and not self._benchmark.dialogue:
+            calls = self._facts.n * self._requests()  # a record is one response
         return Amount(calls, asked, said, seconds)
 
     def _requests(self) -> Draws:

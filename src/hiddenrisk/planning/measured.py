@@ -48,6 +48,11 @@ class Measured(msgspec.Struct):
     """Calls of which nobody told the tokens."""
     responses: int = 0
 
+    def alike(self, name: str, benchmark: str) -> list[Draws]:
+        """What somebody took on a benchmark, for each model."""
+        found = (took for (_, where), took in self.took.items() if where == benchmark)
+        return [took[name] for took in found if name in took]
+
     def shape(self, model: str, benchmark: str) -> Draws | None:
         """How the model answers there, or else wherever it was seen."""
         if (model, benchmark) in self.shapes:
