@@ -212,6 +212,17 @@ def test_cautions_name_what_was_lost_what_is_hidden_and_what_was_not_tested() ->
     assert not any("own errors were not measured" in s for s in said)  # the data has a correction
 
 
+def test_the_first_words_have_the_gist_of_each_finding_and_the_section_all_of_it() -> None:
+    everything = data.summary()
+    everything["findings"][0]["because"] = (
+        "In 5 of 6 it is less safe, by 8 points (n 200); p < 0.01."
+    )
+    said = visible(render(everything, []))
+    first, _, rest = said.partition("What to be careful about")
+    assert "supported: In 5 of 6 it is less safe, by 8 points. " in first
+    assert "by 8 points (n 200); p < 0.01." in rest
+
+
 def test_rules_as_a_judge_are_named_as_such() -> None:
     page = read(judges={"builtin": {"spec": "builtin", "kind": "rules"}})
     said = [c.text for c in cautions(page, by_benchmark(page.models))]
@@ -259,6 +270,15 @@ def test_a_cell_that_the_paper_contradicts_is_flagged_with_the_reason() -> None:
 def test_other_models_have_no_table_of_the_paper() -> None:
     assert tables(made({"other": {"airbench": data.results(0.5, None)}}).models) == []
     assert "paper's tables beside ours" not in render(data.summary(("a", "b")), [])
+
+
+def test_the_cost_is_told_where_prices_are_known() -> None:
+    paid = {"role": "model", "calls": 3, "cost_usd": 1.5, "unmetered": 2}
+    free = paid | {"cost_usd": None, "unmetered": 0}
+    said = visible(render(data.summary() | {"usage": {"a": paid, "b": free}}, []))
+    assert "1.50 2 calls without a count of tokens" in said
+    assert "— price unknown" in said
+    assert "price unknown" not in visible(render(data.summary(), []))
 
 
 # --- transcripts ---

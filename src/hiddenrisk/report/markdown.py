@@ -80,7 +80,7 @@ def _first_words(page: Summary, benches: Sequence[Bench]) -> Iterator[str]:
         yield "There are no results yet."
         return
     yield escaped(measured(page, benches), 1_000)
-    said = [*leaders(benches), thought_gap(benches)]
+    said = [*leaders(benches), "" if page.findings else thought_gap(benches)]
     if found := [escaped(line, 1_000) for line in said if line]:
         yield _list(("", *found))
     if page.findings:

@@ -43,7 +43,7 @@ _WORDS: tuple[Callable[..., object], ...] = (
         words.shares,
         words.settled,
     ),
-    *(words.listed, number, signed, between),
+    *(words.listed, words.gist, number, signed, between),
     *(grids.measure, grids.valued, grids.tone, grids.category_rows, grids.branches),
     *(grids.view_rows, grids.axes, grids.pictures),
     *(plots.forests, plots.scale, plots.place, plots.against_zero, shown.verdict),

@@ -1,5 +1,6 @@
 """Numbers and outcomes in the words of the page."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 
@@ -155,6 +156,11 @@ def _claims(model: ModelSummary, name: str, verb: str) -> str:
         none = "has no safety rate for its answers" if answer else "there is none for its thinking"
         return f"{none}{because}"
     return f"{verb} {', '.join(claims)}{because}"
+
+
+def gist(text: str) -> str:
+    """The first clause of a sentence, without what stands in brackets or after a semicolon."""
+    return re.split(r" \(|;", text, maxsplit=1)[0].rstrip(".")
 
 
 def listed(names: list[str], most: int = 12) -> str:
