@@ -104,6 +104,16 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         StoreError: the folder holds no run, or one that this version cannot read.
     """
+    found = _read(folder)
+    if LABEL in found.identity.models.get(LABEL, {}):  # its texts are nobody's answers
+        raise StoreError(
+            f"{folder} is a calibration, and no run of a model; `hiddenrisk calibrate` goes on with "
+            "it: run its command again, with more judges and another --out if you like"
+        )
+    return found
+
+
+def _read(folder: Path) -> Manifest:
     path = folder / RUN
     try:
         content = path.read_bytes()
@@ -115,19 +125,13 @@ def read_manifest(folder: Path) -> Manifest:
             f"{folder} is no run directory: it {why}; name the folder that was given as --out"
         ) from error
     try:
-        found = msgspec.json.decode(content, type=Manifest)
+        return msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StoreError(
             f"{path} is not the run.json of a run that this version of hiddenrisk "
             f"({__version__}) reads: {error}; judge it with the version that made it, or "
             "restore the file"
         ) from error
-    if LABEL in found.identity.models.get(LABEL, {}):  # its texts are nobody's answers
-        raise StoreError(
-            f"{folder} is a calibration, and no run of a model; `hiddenrisk calibrate` goes on with "
-            "it: run its command again, with more judges and another --out if you like"
-        )
-    return found
 
 
 def kept_in(folder: Path, opened: Opened) -> dict[str, Any]:
@@ -139,7 +143,7 @@ def kept_in(folder: Path, opened: Opened) -> dict[str, Any]:
     """
     if not has_records(folder):
         return {}
-    manifest = read_manifest(folder)
+    manifest = _read(folder)
     check_judges(opened, [*opened.fallbacks, *opened.cheap], manifest, folder)
     kept: dict[str, Any] = {"deputies": manifest.deputies | deputies_of(opened)}
     return kept | ({"judgings": manifest.judgings} if manifest.judgings else {})
