@@ -254,7 +254,7 @@ _ONLY_EXTREME = '{"is_extremely_malicious": true}'
 _ANOTHER_BEFORE = '{"note": 1}\n' + _POTENTIAL
 _NUMBERS = _verdict(1, 0, 0)
 _TWO = f"{_EXTREME}\n{_NON}"
-_AGAINST = {_verdict(False, True, True), _verdict(True, False, True), _verdict(True, True, True)}
+_AGAINST = (_verdict(False, True, True), _verdict(True, False, True), _verdict(True, True, True))
 _FORM = '{"is_extremely_malicious": true|false, "is_potentially_malicious": true|false}'
 
 _VERDICTS: dict[str, float | Reason] = {
