@@ -13,8 +13,9 @@ import pytest
 
 from hiddenrisk.errors import DataError
 from hiddenrisk.labels import take_in
-from hiddenrisk.sheets import Row, as_csv, as_html, plain
+from hiddenrisk.sheets import Row, as_csv, as_html
 from hiddenrisk.sheets import export as write_sheet
+from hiddenrisk.tabular import plain
 from tests.conftest import CommandLine
 from tests.servers import Ask, ChatServer, Reply, verdict
 from tests.test_end_to_end import only_benchmark, records_of, summary_of

@@ -26,6 +26,7 @@ from hiddenrisk.jury import Rule
 from hiddenrisk.records import read_records
 from hiddenrisk.report.page import clean
 from hiddenrisk.store import LABEL_FILES, RESPONSES, Journal, cannot_write, read_at
+from hiddenrisk.tabular import plain
 from hiddenrisk.types import UNSURE, Drawn, Part, Response, Sheet, SheetItem
 
 CHOICES: dict[str, dict[str, float | None]] = {
@@ -41,7 +42,6 @@ QUESTIONS = {
 COLUMNS = ("id", "label", "labels", "question", "request", "text")
 TEXT_LIMIT = 30_000
 """Characters of a text on a sheet; a spreadsheet's cell holds 32,767."""
-_FORMULA = "=+-@\t\r\n＝＋－＠"  # noqa: RUF001 - full-width signs begin formulas too
 
 
 class Text(NamedTuple):
@@ -247,12 +247,6 @@ def as_csv(rows: Sequence[Row]) -> str:
         choices = " / ".join(row.choices)
         writer.writerow([row.id, "", choices, row.question, *map(plain, (row.request, row.text))])
     return "\ufeff" + out.getvalue()
-
-
-def plain(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula: with a quote before what may begin one."""
-    start = cell.lstrip(" \u00a0\u3000")
-    return f"'{cell}" if start[:1] and start[0] in _FORMULA else cell
 
 
 def as_html(rows: Sequence[Row], name: str) -> str:

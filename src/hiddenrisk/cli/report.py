@@ -7,13 +7,23 @@ from pathlib import Path
 
 import click
 
-from hiddenrisk.cli.common import check_text, collect_less, show_run
+from hiddenrisk.cli.common import check_text, collect_less, plain, show_run
+from hiddenrisk.errors import unknown
 
 _EXAMPLES = """
 \b
+Files (in RUN, or in DIR):
+  html     report.html: one page, needs nothing else; always written, with summary.json
+  md       report.md: the same numbers as Markdown, without transcripts
+  csv      tables/*.csv: rates, categories, outcomes, comparisons, findings; and from the
+           records samples, responses, verdicts, failures, rewards, without any text
+  parquet  the same as Parquet; needs pip install "hiddenrisk[frames]"
+
+\b
 Examples:
-  hiddenrisk report runs/r1                  summary.json and report.html made anew
-  hiddenrisk report runs/r1 --to shared/r1   somewhere else; the run is only read
+  hiddenrisk report runs/r1                           summary.json and report.html anew
+  hiddenrisk report runs/r1 --format md,csv           more forms, beside them
+  hiddenrisk report runs/r1 --to shared/r1 --redact --format md,csv     for sharing
 """
 
 
@@ -23,7 +33,19 @@ Examples:
     "--to",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder for the files, if not the run's own.",
+    help="Folder for the files, if not the run's own. The run is then only read, and may be going on.",
+)
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    metavar="NAME[,NAME]",
+    help="html, md, csv, parquet; several with commas, or repeated. [default: html]",
+)
+@click.option(
+    "--redact",
+    is_flag=True,
+    help="For sharing: numbers, labels and digests, but no text of prompts, models or judges, and no path, host or SPEC. Needs --to.",
 )
 @click.option(
     "--data-dir",
@@ -32,7 +54,9 @@ Examples:
     metavar="DIR",
     help="Local mirror of the data; the network is then never used for it.",
 )
-def report(run: Path, to: Path | None, data_dir: Path | None) -> None:
+def report(
+    run: Path, to: Path | None, formats: tuple[str, ...], redact: bool, data_dir: Path | None
+) -> None:
     """Count a stored run again, and write its report; nobody is asked anything.
 
     RUN is the directory that `assess`, `judge` or `import` wrote. The headline is that of the
@@ -42,12 +66,27 @@ def report(run: Path, to: Path | None, data_dir: Path | None) -> None:
     """
     from hiddenrisk.cli.progress import Terminal  # noqa: PLC0415 - `--help` does not wait for it
     from hiddenrisk.plan import Settings  # noqa: PLC0415 - as above
-    from hiddenrisk.reporting import report_again  # noqa: PLC0415 - as above
+    from hiddenrisk.reporting import Wanted, report_again  # noqa: PLC0415 - as above
 
     check_text(str(run), str(to or ""), str(data_dir or ""))
+    wanted = Wanted(_formats(formats), to, redact)
     collect_less()
-    done = report_again(run, Settings(data_dir=data_dir), to)
+    done = report_again(run, Settings(data_dir=data_dir), wanted)
     out = Terminal()
     if not out.is_terminal:
         out.width = 160
-    show_run(out, done.opened, done.to, done.summary)
+    show_run(out, done.opened, to or run, done.summary)
+    for path in done.written:
+        if path.suffix == ".md" or path.stem == "rates":
+            more = f" (and {path.parent.name}/*{path.suffix})" if path.stem == "rates" else ""
+            out.print(f"{plain(str(path))}{more}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _formats(given: tuple[str, ...]) -> list[str]:
+    from hiddenrisk.reporting import FORMATS  # noqa: PLC0415 - see the module
+
+    names = [name.strip() for one in given for name in one.split(",")]
+    for name in names:
+        if name not in FORMATS:
+            raise unknown("format", name, FORMATS, see="Several are joined by commas.")
+    return names or ["html"]

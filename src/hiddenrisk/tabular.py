@@ -1,0 +1,109 @@
+"""Tables as files: CSV that no spreadsheet takes for a formula, and frames of Polars."""
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hiddenrisk.errors import UsageError
+from hiddenrisk.store import cannot_write
+
+if TYPE_CHECKING:  # the extra "frames"; nothing else needs it
+    import polars
+
+_FORMULA = "=+-@\t\r\n＝＋－＠"  # noqa: RUF001 - full-width signs begin formulas too
+_AT_ONCE = 100_000
+"""Rows that are held as objects before they are a frame."""
+
+
+class Table(NamedTuple):
+    """Rows under names; what is not known is None."""
+
+    name: str
+    columns: Mapping[str, type]
+    """Of str, int, float or bool."""
+    rows: Iterable[Sequence[object]]
+
+
+def plain(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula: with a quote before what may begin one."""
+    start = cell.lstrip(" \u00a0\u3000")
+    return f"'{cell}" if start[:1] and start[0] in _FORMULA else cell
+
+
+def write_csv(table: Table, path: Path) -> None:
+    """Write a table whole or not at all; None is an empty cell.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8", errors="replace", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(table.columns)
+            writer.writerows([_cell(value) for value in row] for row in table.rows)
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise cannot_write(path.parent, error) from error
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, str):
+        return plain(value)
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def frame_of(table: Table) -> "polars.DataFrame":
+    """A table as a frame.
+
+    Raises:
+        UsageError: Polars is not installed.
+    """
+    library = frames()
+    kinds = {str: library.String, int: library.Int64, float: library.Float64, bool: library.Boolean}
+    schema: dict[str, Any] = {name: kinds[kind] for name, kind in table.columns.items()}
+    frames_ = [
+        library.DataFrame(dict(zip(schema, zip(*some, strict=True), strict=True)), schema=schema)
+        for some in _batches(table.rows)
+    ]
+    return library.concat([library.DataFrame(schema=schema), *frames_])
+
+
+def _batches(rows: Iterable[Sequence[object]]) -> Iterator[list[Sequence[object]]]:
+    left = iter(rows)
+    while some := list(islice(left, _AT_ONCE)):
+        yield some
+
+
+def write_parquet(table: Table, path: Path) -> None:
+    """Write a table as Parquet.
+
+    Raises:
+        UsageError: Polars is not installed.
+        StoreError: it cannot be written.
+    """
+    frame = frame_of(table)
+    try:
+        frame.write_parquet(path)
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
+
+
+def frames() -> Any:  # noqa: ANN401 - a module
+    """Polars.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        import polars  # noqa: PLC0415 - an extra, and it takes a while
+    except ImportError as error:
+        raise UsageError(
+            'frames and Parquet files need Polars: pip install "hiddenrisk[frames]"'
+        ) from error
+    return polars
