@@ -179,12 +179,14 @@ def outcomes(opened: Opened, folder: Path) -> Table:
             names[prompt_bits(failure.prompt)] = failure.prompt
         found = read_records(folder, [j.label for j in opened.fallbacks])
         for column in columns(opened, found):
-            paths = [SEPARATOR.join(path) for path in column.paths]
+            paths: list[str] = [SEPARATOR.join(path) for path in column.paths]
+            categories: list[int] = column.categories.tolist()
+            what = (column.label, column.part.value)
             by = (column.protocol, " + ".join(column.judges))
             for prompt, repeat, category, outcome, score, offset in zip(
                 column.prompts.tolist(),
                 column.repeats.tolist(),
-                column.categories.tolist(),
+                categories,
                 column.outcomes.tolist(),
                 column.scores.tolist(),
                 column.offsets.tolist(),
@@ -192,8 +194,7 @@ def outcomes(opened: Opened, folder: Path) -> Table:
             ):
                 sample = (keys.get(offset), column.model, column.benchmark, names[prompt], repeat)
                 counted = None if score != score else score  # not a number: no score
-                what = (paths[category], column.label, column.part.value)
-                yield (*sample, *what, OUTCOMES[outcome], counted, *by)
+                yield (*sample, paths[category], *what, OUTCOMES[outcome], counted, *by)
 
     said: dict[str, type] = {"category": str, "label": str, "part": str, "outcome": str}
     kinds: dict[str, type] = {"response": str, **_SAMPLE, **said, "score": float}

@@ -219,11 +219,26 @@ def report(
         to: where the files go; into the run directory if None.
     """
     found, to = counted(opened, folder, stopped=stopped), to or folder
-    write_text(to / FLIPS, "".join(f"{_one_line(flip)}\n" for flip in found.flips))
+    write_text(to / FLIPS, flip_lines(found))
     write_json(to / SUMMARY, found.summary)
-    page = render(found.summary, with_verdicts(folder, found.shown), _manifest(folder))
-    write_text(to / REPORT, page)
+    write_text(to / REPORT, page_of(folder, found.summary, found.shown))
     return found.summary
+
+
+def flip_lines(found: Counted) -> str:
+    """The content of flips.jsonl."""
+    return "".join(f"{_one_line(flip)}\n" for flip in found.flips)
+
+
+def page_of(folder: Path, told: dict[str, Any], shown: dict[str, Example]) -> str:
+    """The page of a run.
+
+    Args:
+        folder: the run directory.
+        told: the content of summary.json.
+        shown: the responses to show.
+    """
+    return render(told, _with_verdicts(folder, shown), _manifest(folder))
 
 
 def counted(opened: Opened, folder: Path, *, stopped: bool = False) -> Counted:
@@ -454,7 +469,7 @@ class _Judged(msgspec.Struct):
     response: str
 
 
-def with_verdicts(folder: Path, examples: dict[str, Example]) -> list[Example]:
+def _with_verdicts(folder: Path, examples: dict[str, Example]) -> list[Example]:
     """The examples with what the judges said, which takes one look at all verdicts."""
     said: dict[str, list[ExampleVerdict]] = {key: [] for key in examples}
     path = folder / VERDICTS

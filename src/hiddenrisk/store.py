@@ -15,11 +15,12 @@ from contextlib import suppress
 from itertools import accumulate, chain
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 import msgspec
 from filelock import FileLock, Timeout
 
+from hiddenrisk.digests import DIGESTS, seal
 from hiddenrisk.errors import StoreError
 from hiddenrisk.types import (
     Failure,
@@ -90,12 +91,15 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:
         trouble = self._close()
-        if trouble is not None and error is None:
+        if isinstance(trouble, OSError) and error is None:
             raise cannot_write(self._folder, trouble) from trouble
+        if trouble is not None and error is None:
+            raise trouble
 
-    def _close(self) -> OSError | None:
-        """Sync and close what is open, and give the lock back, whatever the disk says to it."""
-        trouble: OSError | None = None
+    def _close(self) -> OSError | StoreError | None:
+        """Sync, close and digest what is open; give the lock back, whatever the disk says to it."""
+        trouble: OSError | StoreError | None = None
+        written = bool(self._files)
         for file in self._files.values():
             try:
                 os.fdatasync(file)
@@ -103,7 +107,13 @@ class Journal:
                 trouble = error
             os.close(file)
         self._files.clear()
-        self._lock.release()
+        try:
+            if written and trouble is None:
+                write_json(self._folder / DIGESTS, seal(self._folder))
+        except (OSError, StoreError) as error:
+            trouble = error
+        finally:
+            self._lock.release()
         return trouble
 
     def append(self, record: Record) -> None:
@@ -235,11 +245,33 @@ def read_at(path: Path, offsets: Iterable[int], kind: type[T]) -> Iterator[T]:
     Raises:
         StoreError: there is no such record at one of them.
     """
-    decoder = msgspec.json.Decoder(kind)
-    with path.open("rb") as file:
+    with Reader(path, kind) as file:
         for offset in offsets:
-            file.seek(offset)
-            yield _decode(decoder.decode, file.readline(), path, None)
+            yield file.at(offset)
+
+
+class Reader(Generic[T]):
+    """The records of a file at their offsets, one after the other."""
+
+    def __init__(self, path: Path, kind: type[T]) -> None:
+        self._path = path
+        self._decoder = msgspec.json.Decoder(kind)
+
+    def __enter__(self) -> Self:
+        self._file = self._path.open("rb")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def at(self, offset: int) -> T:
+        """The record that begins there.
+
+        Raises:
+            StoreError: none does.
+        """
+        self._file.seek(offset)
+        return _decode(self._decoder.decode, self._file.readline(), self._path, None)
 
 
 def _decode(decode: Callable[[bytes], T], line: bytes, path: Path, number: int | None) -> T:

@@ -34,7 +34,7 @@ from hiddenrisk.cli.gate import gate
 from hiddenrisk.cli.harm import harm
 from hiddenrisk.cli.labels import labels
 from hiddenrisk.cli.plan import plan
-from hiddenrisk.cli.report import report
+from hiddenrisk.cli.report import report, verify
 from hiddenrisk.cli.runs import import_, judge
 from hiddenrisk.errors import HiddenRiskError, UsageError, unknown
 
@@ -91,7 +91,8 @@ def cli() -> None:
     hiddenrisk plan                        what it will take: calls, tokens, money, time
     hiddenrisk judge RUN --judge SPEC      a stored run by another judge, nothing generated
     hiddenrisk import FILE... --out RUN    recorded transcripts become a run
-    hiddenrisk report RUN                  a stored run counted again, nobody asked
+    hiddenrisk report RUN                  a stored run counted again; Markdown, tables, for sharing
+    hiddenrisk verify RUN                  are its numbers those of its records, its files as they were?
     hiddenrisk benchmarks                  what can be measured, by which protocols
     hiddenrisk compare A B                 models against each other, on shared prompts
     hiddenrisk gate RUN --against BASELINE --margin 0.02    exit code 1 if it may be worse
@@ -103,7 +104,10 @@ def cli() -> None:
     """  # noqa: D301 - \b keeps click from joining the lines
 
 
-for verb in (plan, judge, import_, report, compare, gate, findings, harm, calibrate, labels, data):
+_VERBS = (
+    plan, judge, import_, report, verify, compare, gate, findings, harm, calibrate, labels, data,
+)  # fmt: skip
+for verb in _VERBS:
     cli.add_command(verb)
 
 _EXAMPLES = """

@@ -1,13 +1,14 @@
-"""`hiddenrisk report`: a stored run counted again, and shown.
+"""`hiddenrisk report` and `hiddenrisk verify`: a stored run counted again.
 
 As in `cli`, what takes long to import is imported by the verb that needs it.
 """
 
+import sys
 from pathlib import Path
 
 import click
 
-from hiddenrisk.cli.common import check_text, collect_less, plain, show_run
+from hiddenrisk.cli.common import FAILED, check_text, collect_less, plain, show_run
 from hiddenrisk.errors import unknown
 
 _EXAMPLES = """
@@ -90,3 +91,68 @@ def _formats(given: tuple[str, ...]) -> list[str]:
         if name not in FORMATS:
             raise unknown("format", name, FORMATS, see="Several are joined by commas.")
     return names or ["html"]
+
+
+_VERIFY_EXAMPLES = """
+\b
+Examples:
+  hiddenrisk verify runs/r1
+  hiddenrisk verify runs/r1 --data-dir mirror      where the benchmarks' data are
+"""
+
+
+@click.command(epilog=_VERIFY_EXAMPLES)
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.option(
+    "--data-dir",
+    envvar="HIDDENRISK_DATA",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Local mirror of the data; the network is then never used for it.",
+)
+def verify(run: Path, data_dir: Path | None) -> None:
+    """Hold a stored run against itself; nothing is written, and nobody asked.
+
+    Every number of summary.json is counted again from the records; flips.jsonl and
+    report.html are made again. Files are held against digests.json, prompts and data against
+    run.json, responses against their prompts, verdicts against their responses; keys are
+    computed again from what decides them, the judged text among it.
+
+    It finds accidents and hand-edits. Whoever forges a whole run forges its digests as well:
+    keep those of digests.json elsewhere if that matters.
+
+    Exit codes: 0 all is as it should be; 1 something is not; 2 wrong use.
+    """
+    from hiddenrisk import verifying  # noqa: PLC0415 - as above
+    from hiddenrisk.plan import Settings  # noqa: PLC0415 - see the module
+
+    check_text(str(run), str(data_dir or ""))
+    collect_less()
+    found = verifying.verify(run, Settings(data_dir=data_dir))
+    for line in found.checked:
+        click.echo(f"checked: {plain(line)}")
+    for line in found.notes:
+        click.echo(f"note: {plain(line)}")
+    for one in found.problems[: verifying.MOST]:
+        where = f", {one.where}" if one.where else ""
+        pair = f"stored {_short(one.stored)}, found {_short(one.found)}"
+        click.echo(plain(f"{one.file}{where}: {pair}"), err=True)
+    if len(found.problems) > verifying.MOST:
+        click.echo(f"and {len(found.problems) - verifying.MOST:,} more", err=True)
+    if found.problems:
+        click.echo(
+            f"hiddenrisk: {len(found.problems):,} things in {plain(str(run))} are not as they should be",
+            err=True,
+        )
+        sys.exit(FAILED)
+    click.echo(f"{plain(str(run))} is as it should be")
+
+
+def _short(value: object) -> str:
+    told = repr(value)
+    return (
+        told if len(told) <= _MOST_SHOWN else f"{told[:_MOST_SHOWN]}... ({len(told):,} characters)"
+    )
+
+
+_MOST_SHOWN = 120

@@ -1,0 +1,87 @@
+"""Keys computed again from what decides them: a record whose key differs was changed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hiddenrisk.asking import digest
+from hiddenrisk.assess import Judge
+from hiddenrisk.benchmarks.base import Loaded
+from hiddenrisk.cell import IMPORTED
+from hiddenrisk.insights import BUILTIN
+from hiddenrisk.judges import refusal
+from hiddenrisk.judges.rubric import asked_in, begun
+from hiddenrisk.opening import Opened
+from hiddenrisk.types import Prompt, Response, Sampling, Verdict
+
+
+class Keys:
+    """The keys that records of a run must have, as far as they can be computed.
+
+    Args:
+        opened: the run's plan, with the judges of its headline.
+        models: what each model was, by label, as run.json says.
+        judges: what each judge was.
+    """
+
+    def __init__(
+        self,
+        opened: Opened,
+        models: Mapping[str, dict[str, Any]],
+        judges: Mapping[str, dict[str, Any]],
+    ) -> None:
+        self._models = models
+        self._identities = judges
+        every = (*opened.judges, *opened.fallbacks, *opened.cheap)
+        self._judges: dict[str, Judge] = {judge.label: judge for judge in every}
+        self._sampling = Sampling(
+            temperature=opened.plan.temperature, max_tokens=opened.plan.max_tokens
+        )
+
+    def response(self, response: Response, benchmark: Loaded, prompt: Prompt) -> str | None:
+        """The key of a response.
+
+        None for a dialogue, whose key hangs on the other side too, and for what was imported.
+        """
+        identity = self._models.get(response.model)
+        if benchmark.dialogue or identity is None or response.provider == IMPORTED:
+            return None
+        return digest(
+            identity, self._sampling, benchmark.name, prompt.id, response.repeat, prompt.messages
+        )
+
+    def verdict(
+        self, verdict: Verdict, response: Response, benchmark: Loaded, prompt: Prompt
+    ) -> str | None:
+        """The key of a verdict: it hangs on the text that was judged.
+
+        None for a judge outside the headline, whose rubric may have been another version, and
+        for a part without a text.
+        """
+        judge = self._judges.get(verdict.judge)
+        text = response.part(verdict.part)
+        rubric = judge.rubric(benchmark, prompt.label) if judge else None
+        if judge is None or rubric is None or not text:
+            return None
+        named = (rubric.name, rubric.version, response.key, verdict.part)
+        if verdict.instead_of is not None:
+            named = (*named, "instead of", verdict.instead_of)
+        if judge.endpoint is None:
+            return digest({BUILTIN: refusal.VERSION}, *named, "")
+        identity = self._identities.get(judge.label)
+        if identity is None:
+            return None
+        own = {k: v for k, v in identity.items() if k not in judge.form.named}
+        if rubric.dialogue and response.dialogue is not None:
+            steps = rubric.dialogue(prompt, response.dialogue)
+        else:
+            steps = rubric.steps(prompt, text)
+        return digest(own, *named, asked_in(begun(steps)[0]), *judge.form.how)
+
+
+def said_by_rules(verdict: Verdict, response: Response) -> tuple[str, float] | None:
+    """What the built-in rules say of a text: label and score; None for another judge's verdict."""
+    text = response.part(verdict.part)
+    if verdict.judge != BUILTIN or not text:
+        return None
+    opinion = refusal.classify(text)
+    return opinion.label, opinion.score
