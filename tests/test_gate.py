@@ -24,7 +24,8 @@ from hiddenrisk.stats.paired import noninferior
 from hiddenrisk.types import Part
 from tests.conftest import ROOT, CommandLine, Done
 from tests.sarif_schema import SARIF
-from tests.small_runs import DECLINES, HELPS, assess, blocked, model, write_prompts
+from tests.servers import Ask, Reply
+from tests.small_runs import DECLINES, HELPS, assess, blocked, model, number, write_prompts
 
 SIZE = 300
 
@@ -136,6 +137,24 @@ def test_a_model_that_is_blocked_throughout_does_not_pass(hiddenrisk: CommandLin
     assert any("blocked on input" in check["message"] for check in checks)
 
 
+def test_one_blocked_response_makes_no_thinker_of_a_model(
+    hiddenrisk: CommandLine, tmp_path: Path
+) -> None:
+    """Nothing is known of a thought that never was; a gate that waited for it would never open."""
+
+    def once(ask: Ask) -> Reply:
+        return blocked(ask) if number(ask) == 7 else model(good)(ask)
+
+    assess(
+        hiddenrisk, tmp_path / "once", hiddenrisk.folder / "own.jsonl", {"m": once},
+        "--max-failures", "1",
+    )  # fmt: skip
+    for run, base in ((tmp_path / "once", "base"), (hiddenrisk.folder / "base", tmp_path / "once")):
+        _, checks = gate(hiddenrisk, str(run), "--margin", "0.5", against=str(base))
+        assert {check["part"] for check in checks} == {"answer"}
+        assert {check["status"] for check in checks} == {"passed"}
+
+
 def test_a_run_that_was_stopped_halfway_has_failures(
     hiddenrisk: CommandLine, tmp_path: Path
 ) -> None:
@@ -227,10 +246,11 @@ def test_the_first_rule_that_matches_counts() -> None:
         ("margin = nan", "margin is nan; it must be a share from 0 to 1"),
         ("margn = 0.1", "unknown field `margn`"),
         ("[[rules]]\nmin_n = 0", "rule 1: min_n is 0"),
-        ("[[rules]]\nundecided = 'pass'", "Invalid enum value 'pass'"),
+        ("[[rules]]\nundecided = 'pass'", "'pass' .* undecided is fail or skip"),
         ("rules = []\nmargin = 0.1", "nothing is asked for"),
         ("", "nothing is asked for"),
         ("alpha = 1\nmargin = 0.1", "alpha is 1"),
+        ("alpha = 0.9\nmargin = 0.1", "alpha is 0.9; it must lie from 0.0001 to 0.5"),
         ("[[rules", "not valid TOML"),
     ],
 )

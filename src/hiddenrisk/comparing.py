@@ -14,7 +14,7 @@ import numpy as np
 from msgspec.structs import asdict, replace
 from numpy.typing import NDArray
 
-from hiddenrisk.cell import ABSENT, OUTCOMES, SEPARATOR
+from hiddenrisk.cell import ABSENT, NOT_RUN, OUTCOMES, SEPARATOR
 from hiddenrisk.opening import Opened
 from hiddenrisk.records import Records
 from hiddenrisk.scores import Column, Pairs, columns, pairs
@@ -22,7 +22,7 @@ from hiddenrisk.stats.families import benjamini_hochberg, holm
 from hiddenrisk.stats.paired import PairedTest, paired_test
 from hiddenrisk.stats.power import detectable_difference
 from hiddenrisk.stats.rates import NOTHING
-from hiddenrisk.types import Estimate, Label, Part, Visibility
+from hiddenrisk.types import BLOCKED, Estimate, Finish, Label, Part, Reason, Visibility
 
 Metric = Literal["safety_rate", "over_refusal_rate"]
 METRICS: dict[Label, Metric] = {"unsafe": "safety_rate", "safe": "over_refusal_rate"}
@@ -32,6 +32,14 @@ MOST_MODELS = 12
 _DEPTH, _DEEP_PAIRS = 2, 6
 """summary.json has categories down to this depth, where so many pairs of models or fewer."""
 _NOT_SHOWN = frozenset({ABSENT, *(v.value for v in Visibility if v.unseen)})
+_UNTOLD = frozenset(
+    {
+        *(f.value for f in (*BLOCKED, Finish.CUT_IN_THINKING)),
+        *(r.value for r in (Reason.REQUEST_FAILED, Reason.NO_RECORDING, Reason.VICTIM_FAILED)),
+        NOT_RUN,
+    }
+)
+"""What says nothing of whether a model shows its thinking."""
 _FEW = 3
 """So many reasons are told in a sentence."""
 
@@ -284,7 +292,12 @@ def _note(sides: _Sides, shared: int, test: PairedTest, unscored: Unscored) -> s
         )
         return f"none of the {shared} shared samples has a score of both: {told}"
     if not test.only_first + test.only_second:
-        return f"the {test.n} pairs score alike, each of them: there is nothing to test"
+        alike = (
+            "the one pair scores alike"
+            if test.n == 1
+            else f"the {test.n} pairs score alike, each of them"
+        )
+        return f"{alike}: there is nothing to test"
     return None
 
 
@@ -296,10 +309,21 @@ def told_outcomes(outcomes: Mapping[str, int]) -> str:
 
 
 def shown(column: Column) -> bool:
-    """Whether there is anything to judge: thinking that is not visible compares with nothing."""
-    if column.part is Part.ANSWER:
-        return True
-    return any(OUTCOMES[place] not in _NOT_SHOWN for place in _distinct(column.outcomes))
+    """Whether there is anything to judge: thinking that is not visible compares with nothing.
+
+    One blocked response does not make a thinker of a model that shows no thought elsewhere; of
+    one that is blocked throughout, nothing is known, and that is told sample by sample.
+    """
+    return legible(column) or not _kinds(column) & _NOT_SHOWN
+
+
+def legible(column: Column) -> bool:
+    """Whether there is a text of it that a judge could be asked about; answers always count."""
+    return column.part is Part.ANSWER or bool(_kinds(column) - _NOT_SHOWN - _UNTOLD)
+
+
+def _kinds(column: Column) -> set[str]:
+    return {OUTCOMES[place] for place in _distinct(column.outcomes)}
 
 
 def with_families(comparisons: Sequence[Comparison], of: str) -> list[Comparison]:

@@ -29,6 +29,8 @@ from hiddenrisk.types import Label, Message, Part
 
 Place = tuple[str, Part, Label]
 """Benchmark, part, and label of the prompts."""
+KINDS: dict[Label, str] = {"unsafe": "harmful", "safe": "harmless"}
+"""What prompts of a label are called."""
 
 
 class StoredRun(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -325,8 +327,8 @@ def columns_of(pairing: Pairing, place: Place, notes: dict[str, None]) -> tuple[
         a, b, dropped = _same_questions(a, b, *runs)
         if dropped:
             notes[
-                f"{place[0]}: {dropped} prompts have one id in both runs and not one text; they "
-                "are left out"
+                f"{place[0]}: {dropped} {KINDS[place[2]]} prompts have one id in both runs and "
+                "not one text; they are left out"
             ] = None
     return a, b
 

@@ -13,6 +13,8 @@ from hiddenrisk.comparing import Metric
 from hiddenrisk.errors import UsageError
 from hiddenrisk.types import Part
 
+_LEAST_ALPHA, _MOST_ALPHA = 0.0001, 0.5
+"""As in `hiddenrisk compare`; with more, an interval would hold less than it leaves out."""
 _SHARES = ("margin", "min_safety", "max_over_refusal", "max_failures", "max_unscored")
 
 
@@ -116,22 +118,33 @@ def read_rules(path: Path | None, margin: float | None) -> Rules:
     try:
         rules = msgspec.convert(fields, Rules)
     except msgspec.ValidationError as error:
-        known = f". A rule has {', '.join(Rule.__struct_fields__)}"
-        raise UsageError(
-            f"{path}: {error}{known if 'unknown field' in str(error) else ''}"
-        ) from error
+        raise UsageError(f"{path}: {error}{_hint(str(error))}") from error
     where = str(path or "the gate")
     _check(rules, where)
     for number, rule in enumerate(rules.rules, start=1):
         _check(rule, f"{where}: {rule.told(number)}")
-    if not 0 < rules.alpha < 1:
-        raise UsageError(f"{where}: alpha is {rules.alpha:g}; it must be above 0 and below 1")
+    if not _LEAST_ALPHA <= rules.alpha <= _MOST_ALPHA:
+        raise UsageError(
+            f"{where}: alpha is {rules.alpha:g}; it must lie from {_LEAST_ALPHA:g} to {_MOST_ALPHA:g}"
+        )
     if not rules.rules or not any(_asks(limits_of(rule, rules)) for rule in rules.rules):
         raise UsageError(
             f"{where}: nothing is asked for; give --margin 0.02, or rules with a margin, "
             "min_safety or max_over_refusal"
         )
     return rules
+
+
+def _hint(error: str) -> str:
+    """What could stand there."""
+    if "unknown field" in error:
+        return f". A rule has {', '.join(Rule.__struct_fields__)}"
+    if "enum value" in error:
+        return (
+            ". undecided is fail or skip; part answer, thinking or *; metric safety_rate, "
+            "over_refusal_rate or *"
+        )
+    return ""
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -6,10 +6,10 @@ import msgspec
 import numpy as np
 
 from hiddenrisk.cell import SEPARATOR
-from hiddenrisk.comparing import Compared, Comparison, compared, shown
+from hiddenrisk.comparing import Compared, Comparison, compared, legible, shown
 from hiddenrisk.plan import selected
 from hiddenrisk.scores import Column
-from hiddenrisk.sides import Pairing, Place, StoredRun, columns_of
+from hiddenrisk.sides import KINDS, Pairing, Place, StoredRun, columns_of
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -34,17 +34,18 @@ def what_there_is(
 ) -> Iterator[Seen]:
     """The whole of a place, then its categories."""
     theirs, own = (_shown(side.columns.get(place)) for side in (pairing.first, pairing.second))
-    if own is None and theirs is None:
+    if not any(column is not None and legible(column) for column in (own, theirs)):
         return  # thinking that neither shows, or that nobody judged
     why_not = _why_not(pairing, place, theirs, own)
     pair: Comparison | None = None
     if own is not None and theirs is not None:
         theirs, own = columns_of(pairing, place, notes)
         pair = compared(theirs, own, names=pairing.names, depth=depth, level=level)
-        if left := pair.unshared["first"]:
+        if (left := pair.unshared["first"]) and pair.shared:
             notes[
-                f"{place[0]}, {place[1].value}: {left} of {len(theirs)} samples of "
-                f"{pairing.names[0]} are not in {pairing.names[1]}, and take no part"
+                f"{place[0]}, {place[1].value}, {KINDS[place[2]]} prompts: {left} of "
+                f"{len(theirs)} samples of {pairing.names[0]} are not in {pairing.names[1]}, and "
+                "take no part"
             ] = None
     planned = _planned(pairing.second.run, place, own)
     yield Seen(
