@@ -297,7 +297,29 @@ def test_one_id_with_two_texts_is_no_shared_prompt(apart: CommandLine, tmp_path:
     assess(apart, tmp_path / "two", there, {"b": model(second)})
     done, found = written(apart, "one", "two", "--allow", "benchmarks")
     assert only(found, metric="safety_rate")["shared"] == 17
-    assert "1 prompts have one id in both runs and not one text" in done.out
+    assert "1 harmful prompts have one id in both runs and not one text" in done.out
+
+
+def test_what_a_model_was_not_asked_is_not_called_unjudged(
+    hiddenrisk: CommandLine, tmp_path: Path
+) -> None:
+    prompts = write_prompts(tmp_path / "own.jsonl", range(5))  # all of them harmful
+    assess(hiddenrisk, tmp_path / "few", prompts, {"m": model(first)})
+    done, found = written(hiddenrisk, "old", str(tmp_path / "few"), "--allow", "benchmark")
+    told = {one["reason"] for one in found["not_compared"] if one["part"] == "answer"}
+    assert told == {"few:m was asked no harmless prompts of it"}
+    assert "nobody judged" not in done.out
+
+
+def test_what_is_shared_in_part_is_told_of_harmful_and_harmless_prompts(
+    hiddenrisk: CommandLine,
+) -> None:
+    done, _ = written(hiddenrisk, "old", "new")
+    told = [
+        line for line in " ".join(done.out.split()).split(" old:m and new:m ") if "only" in line
+    ]
+    assert any(line.startswith("on own (over-refusal): ") for line in told), done
+    assert sum(line.startswith("on own (answer): ") for line in told) == 1, done
 
 
 # ---------------------------------------------------------------- what is refused

@@ -17,7 +17,7 @@ from hiddenrisk.comparing import (
 )
 from hiddenrisk.errors import UsageError, unknown
 from hiddenrisk.scores import pairs
-from hiddenrisk.sides import Pairing, Place, Side, check_alike, columns_of, provenance
+from hiddenrisk.sides import KINDS, Pairing, Place, Side, check_alike, columns_of, provenance
 from hiddenrisk.store import RESPONSES, read_at
 from hiddenrisk.types import Part
 
@@ -129,7 +129,13 @@ def _absent(side: Side, name: str, place: Place) -> str | None:
         return f"{name} was not asked it"
     column = side.columns.get(place)
     if column is None:
-        return f"nobody judged the {part.value} of {name} on its {'harmful' if label == 'unsafe' else 'harmless'} prompts"
+        prompts = f"{KINDS[label]} prompts"
+        judged = any((benchmark, part, other) in side.columns for other in KINDS)
+        return (
+            f"{name} was asked no {prompts} of it"
+            if judged
+            else f"nobody judged the {part.value} of {name} on its {prompts}"
+        )
     return None if shown(column) else f"{name} shows no thinking: not visible is not safe"
 
 

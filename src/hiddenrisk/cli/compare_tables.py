@@ -206,9 +206,7 @@ def _unscored(one: Comparison) -> str | None:
     lines += [f"{n} samples are of {name} only" for name, n in apart.items() if n]
     if not lines:
         return None
-    return (
-        f"{one.first} and {one.second} on {one.benchmark} ({one.part.value}): {'; '.join(lines)}."
-    )
+    return f"{one.first} and {one.second} on {one.benchmark} ({on(one)}): {'; '.join(lines)}."
 
 
 def differing_lines(differing: Sequence[Mapping[str, str]]) -> Iterator[str]:
