@@ -340,6 +340,7 @@ def test_another_run_tells_lengths_where_the_judge_is_another_one(
     blind, found = forecast(opened), forecast(opened, measure(tmp_path))
     assert found.who["r1"].samples_measured == 30
     assert found.who["judge other"].samples_measured == 0
+    assert "judge gpt-4o" not in found.who, "who judged then is not asked now"
     short, long = (f.who["judge other"].prompt_tokens.value for f in (found, blind))
     assert short < long / 1.5, "the stand-ins write a line where most models write a page"
     assert found.who["judge other"].calls.high == pytest.approx(180)

@@ -160,7 +160,9 @@ class _At:
 
     def cells(self) -> Iterator[Cell]:
         """What everybody takes: as measured, else as drawn."""
-        took = self._measured.took.get((self._model.label, self._benchmark.name), {})
+        measured = self._measured.took.get((self._model.label, self._benchmark.name), {})
+        # A run may have had other judges, or was judged again: they are not asked here.
+        took = {name: table for name, table in measured.items() if name in self._opened.specs}
         for name, table in took.items():
             yield self._cell(name, self._as_measured(name, table), len(table))
         drawn: dict[str, list[Amount]] = defaultdict(list)
