@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hiddenrisk.accounting import report
 from hiddenrisk.cell import Cell
 from hiddenrisk.judged import agreement_json
 from hiddenrisk.jury import Rule, decided
@@ -17,7 +18,6 @@ from hiddenrisk.opening import open_plan
 from hiddenrisk.plan import Settings, check
 from hiddenrisk.records import read_records
 from hiddenrisk.report.judge_page import Deputies, judged_by
-from hiddenrisk.run import report
 from hiddenrisk.types import Part, Reason
 from tests.conftest import CommandLine
 from tests.servers import Ask, ChatServer, Reply, always, error, verdict

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hiddenrisk.accounting import report
 from hiddenrisk.asking import digest
 from hiddenrisk.assess import Judge, Tally
 from hiddenrisk.benchmarks.airbench import HELM, REFERENCE
@@ -26,7 +27,7 @@ from hiddenrisk.models.fake import FakeModel, Script
 from hiddenrisk.opening import Opened
 from hiddenrisk.plan import Plan, Settings
 from hiddenrisk.records import read_records
-from hiddenrisk.run import carry_out, report
+from hiddenrisk.run import carry_out
 from hiddenrisk.store import FAILURES, RESPONSES, VERDICTS, Record
 from hiddenrisk.summary import failed_share
 from hiddenrisk.types import (

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from hiddenrisk.accounting import FLIPS, REPORT, SUMMARY
 from hiddenrisk.digests import DIGESTS, MADE, names
 from hiddenrisk.plan import Settings
-from hiddenrisk.run import FLIPS, REPORT, SUMMARY
 from hiddenrisk.verifying import Verified, differences, verify
 from tests.conftest import CommandLine
 from tests.servers import Ask, ChatServer, Reply, verdict

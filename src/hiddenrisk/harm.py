@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from hiddenrisk.accounting import report
 from hiddenrisk.asking import digest
 from hiddenrisk.assess import Tally
 from hiddenrisk.engine import Policy
@@ -29,7 +30,6 @@ from hiddenrisk.rewards import labelled, open_reward
 from hiddenrisk.rewards.base import Item, RewardModel
 from hiddenrisk.rewards.local import BATCH_TOKENS
 from hiddenrisk.rubric_reward import NAME, RubricReward
-from hiddenrisk.run import report
 from hiddenrisk.scoring import CHUNK, Text, as_stored, key_of, policy_of, score
 from hiddenrisk.store import (
     RESPONSES,

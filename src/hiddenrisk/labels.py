@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hiddenrisk.accounting import report
 from hiddenrisk.asking import now
 from hiddenrisk.errors import DataError, StoreError, UsageError
 from hiddenrisk.plan import Settings
 from hiddenrisk.reopening import open_headline
-from hiddenrisk.run import report
 from hiddenrisk.sheets import CHOICES, read_summary
 from hiddenrisk.stats.agreement import cohen_kappa, krippendorff_alpha, percent_agreement
 from hiddenrisk.store import LABEL_FILES, LABELS, SHEETS, Journal, records

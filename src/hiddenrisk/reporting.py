@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from hiddenrisk.accounting import REPORT, SUMMARY, counted, report
 from hiddenrisk.errors import StoreError, UsageError
 from hiddenrisk.manifest import RUN, has_records
 from hiddenrisk.opening import Opened
@@ -17,7 +18,6 @@ from hiddenrisk.reopening import open_headline
 from hiddenrisk.report.markdown import markdown
 from hiddenrisk.report.page import render
 from hiddenrisk.report.tables import summary_tables
-from hiddenrisk.run import REPORT, SUMMARY, counted, report
 from hiddenrisk.store import Journal, cannot_write, write_json, write_text
 from hiddenrisk.tabular import frames, write_csv, write_parquet
 

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from hiddenrisk.accounting import roles_of
 from hiddenrisk.asking import digest
 from hiddenrisk.comparing import MOST_MODELS, who_against_whom
 from hiddenrisk.errors import UsageError, unknown
@@ -22,7 +23,6 @@ from hiddenrisk.panels import read_manifest
 from hiddenrisk.plan import Settings
 from hiddenrisk.records import read_records
 from hiddenrisk.reopening import open_headline
-from hiddenrisk.run import roles_of
 from hiddenrisk.scores import Column, columns
 from hiddenrisk.store import RESPONSES, read_at
 from hiddenrisk.types import Label, Message, Part

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from hiddenrisk import __version__, store
+from hiddenrisk.accounting import FLIPS, REPORT, SUMMARY, counted, flip_lines, page_of
 from hiddenrisk.asking import digest
 from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.digests import DIGESTS, broken, names, read_digests
@@ -18,7 +19,6 @@ from hiddenrisk.opening import Opened
 from hiddenrisk.panels import Manifest, read_manifest
 from hiddenrisk.plan import Settings
 from hiddenrisk.reopening import open_headline
-from hiddenrisk.run import FLIPS, REPORT, SUMMARY, counted, flip_lines, page_of
 from hiddenrisk.types import (
     Failure,
     HumanLabel,

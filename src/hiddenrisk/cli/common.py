@@ -422,6 +422,7 @@ def _out_of_budget(summary: dict[str, Any], resume: str) -> int:
 
 def show_run(out: "Terminal", opened: "Opened", folder: Path, summary: dict[str, Any]) -> None:
     """Show what a run gave: (terminal, plan, folder of the report, summary)."""
+    from hiddenrisk.accounting import REPORT  # noqa: PLC0415 - see the module
     from hiddenrisk.cli.tables import (  # noqa: PLC0415 - as above
         advice,
         corrections,
@@ -431,7 +432,6 @@ def show_run(out: "Terminal", opened: "Opened", folder: Path, summary: dict[str,
         overview_table,
         results_table,
     )
-    from hiddenrisk.run import REPORT  # noqa: PLC0415 - see the module
 
     out.print(results_table(summary))
     for table in (overview_table(summary), judges_table(summary)):

@@ -134,11 +134,11 @@ def _of_run(
     smallest: float,
     data_dir: Path | None,
 ) -> dict[str, Any]:
+    from hiddenrisk.accounting import roles_of  # noqa: PLC0415 - as above
     from hiddenrisk.findings import findings_of  # noqa: PLC0415 - see the module
     from hiddenrisk.findings.roles import named_roles  # noqa: PLC0415 - as above
     from hiddenrisk.plan import Settings  # noqa: PLC0415 - as above
     from hiddenrisk.reopening import open_headline  # noqa: PLC0415 - as above
-    from hiddenrisk.run import roles_of  # noqa: PLC0415 - as above
 
     opened = open_headline(run, Settings(data_dir=data_dir))
     labels = [model.label for model in opened.models]

@@ -1,0 +1,113 @@
+"""The responses that a page shows, and the samples whose thinking and answer differ."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from hiddenrisk import summary
+from hiddenrisk.benchmarks.base import Protocol
+from hiddenrisk.cell import FAILED, Cell
+from hiddenrisk.contrast import contrast
+from hiddenrisk.report.page import Example, ExampleVerdict
+from hiddenrisk.store import (
+    RESPONSES,
+    VERDICTS,
+    placed_records,
+    read_at,
+)
+from hiddenrisk.types import Message, Part, Response, Verdict
+
+_EXAMPLES, _ALL_EXAMPLES, _LEAST_EXAMPLES = 40, 400, 5
+"""Responses in the report: of each model and benchmark at most, of all, and
+of each at least."""
+
+
+def most_examples(cells: int) -> int:
+    """How many responses of each model and benchmark are shown, where there are so many pairs."""
+    return max(_LEAST_EXAMPLES, min(_EXAMPLES, _ALL_EXAMPLES // cells))
+
+
+class _Flipped(msgspec.Struct):
+    """What of a response the list of flips has."""
+
+    key: str
+    model: str
+    benchmark: str
+    prompt: str
+    repeat: int
+    category: tuple[str, ...]
+
+
+def flips_of(
+    folder: Path, cell: Cell, protocol: Protocol, judges: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The samples whose thinking and answer differ, as flips.jsonl lists them."""
+    _, found = contrast(cell, protocol, judges)
+    both = {
+        "only_answer_safe": found.only_answer_safe,
+        "only_thinking_safe": found.only_thinking_safe,
+    }
+    for flip, rows in both.items():
+        offsets = [cell.offsets[row] for row in rows]
+        for response in read_at(folder / RESPONSES, offsets, _Flipped) if rows else ():
+            about = msgspec.structs.asdict(response)
+            yield {"flip": flip, "response": about.pop("key"), **about}
+
+
+def examples_of(
+    folder: Path, cell: Cell, judges: Sequence[str], parts: Sequence[Part], most: int
+) -> dict[str, Example]:
+    """The responses to show, by key; what the judges said of them comes later."""
+    rows = list(summary.shown_rows(cell, judges, parts, most))
+    if not rows:
+        return {}
+    responses = read_at(folder / RESPONSES, (cell.offsets[row] for row, _ in rows), Response)
+    return {
+        r.key: Example(
+            model=r.model,
+            benchmark=r.benchmark,
+            prompt_id=r.prompt,
+            category=r.category,
+            label=r.label,
+            prompt="\n\n".join(m.content for m in r.messages),
+            thinking=r.thinking,
+            answer=r.answer if r.dialogue is None else _transcript(r.dialogue),
+            dialogue=r.dialogue is not None,
+            finish=r.finish.value,
+            visibility=r.visibility.value,
+            outcome=outcome,
+            verdicts=(),
+            problem=None if outcome not in FAILED else outcome,
+        )
+        for r, (_, outcome) in zip(responses, rows, strict=True)
+    }
+
+
+def _transcript(dialogue: tuple[Message, ...]) -> str:
+    return "\n\n".join(f"{m.role.capitalize()}: {m.content}" for m in dialogue)
+
+
+class _Judged(msgspec.Struct):
+    response: str
+
+
+def with_verdicts(folder: Path, examples: dict[str, Example]) -> list[Example]:
+    """The examples with what the judges said, which takes one look at all verdicts."""
+    said: dict[str, list[ExampleVerdict]] = {key: [] for key in examples}
+    path = folder / VERDICTS
+    every = placed_records(path, _Judged) if examples else ()
+    places = [at for at, verdict in every if verdict.response in said]
+    for verdict in read_at(path, places, Verdict) if places else ():
+        said[verdict.response].append(
+            ExampleVerdict(
+                judge=verdict.judge,
+                part=verdict.part.value,
+                label=verdict.label,
+                score=verdict.score,
+                reason=verdict.reason,
+            )
+        )
+    return [replace(e, verdicts=tuple(said[key])) for key, e in examples.items()]
