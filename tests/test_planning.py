@@ -301,6 +301,21 @@ def test_an_unknown_price_is_said_and_never_nothing(hiddenrisk: CommandLine) -> 
     assert "OPENAI_API_KEY" in done.err
 
 
+def test_a_budget_is_held_against_the_plan_without_a_key_and_without_a_price(
+    hiddenrisk: CommandLine,
+) -> None:
+    known = ["plan", "--model", "openai/gpt-4o", "--judge", "openai/gpt-4o", "--limit", "9"]
+    done = hiddenrisk(*known, "--budget", "0.001")
+    assert done.code == 0, done
+    assert "A budget of $0.001 pays for about " in done.out
+    assert "A budget of $100.00 is enough" in hiddenrisk(*known, "--budget", "100").out
+    done = hiddenrisk(
+        "plan", "--model", "https://example.org/v1#big", "--limit", "9", "--budget", "1"
+    )
+    assert done.code == 0, done
+    assert "whether it is enough hangs on the prices that are unknown" in done.out
+
+
 def test_a_pilot_is_part_of_the_run_and_narrows_the_plan(
     hiddenrisk: CommandLine, server: ChatServer, tmp_path: Path
 ) -> None:
@@ -323,6 +338,7 @@ def test_a_pilot_is_part_of_the_run_and_narrows_the_plan(
     assert found["total"]["usd"]["low"] <= spent <= found["total"]["usd"]["high"]
     there = hiddenrisk("plan", *args, "--out", "run")
     assert f"40 of the responses are there already, and ${spent:.2f} of it is paid" in there.out
+    assert "Planned from what 40 samples took in run" in there.out, "what is there is no guess"
     like = hiddenrisk("plan", *args, "--like", "run", "--json", "-")
     again = json.loads(like.out)
     assert again["measured"] == 40

@@ -123,7 +123,10 @@ def plan(
         if like is not None:
             measured = measure(like)
         if out is not None and (out / "responses.jsonl").is_file():
-            there = there_in(out, opened, measure(out))
+            begun = measure(out)
+            there = there_in(out, opened, begun)
+            if like is None:
+                measured, like = begun, out
     found = forecast(opened, measured, there)
     if json_file and str(json_file) == "-":
         import msgspec  # noqa: PLC0415 - as above

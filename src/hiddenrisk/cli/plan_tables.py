@@ -52,7 +52,7 @@ def headline(opened: "Opened", found: Forecast, like: Path | None) -> list[str]:
 
 def _enough(limit: float, total: Asked) -> str:
     """How far a budget gets."""
-    about = f"A budget of ${limit:,.2f}"
+    about = f"A budget of ${limit:,.2f}" if limit >= 0.01 else f"A budget of ${limit:g}"
     if total.usd is None or total.unpriced:
         return f"{about}: whether it is enough hangs on the prices that are unknown."
     if limit >= total.usd.high:

@@ -24,10 +24,13 @@ def open_to_look(plan: Plan, settings: Settings, command: str) -> tuple[Opened, 
     Raises:
         UsageError: something is unknown, or cannot be read.
     """
+    # A budget is only held against what the plan takes: prices may be unknown, and that is said.
+    unbound, missing = msgspec.structs.replace(settings, budget=None), ""
     try:
-        return open_plan(plan, settings, command), ""
+        opened = open_plan(plan, unbound, command)
     except MissingKeyError as error:
-        return _with_stand_ins(plan, settings, command), str(error)
+        opened, missing = _with_stand_ins(plan, unbound, command), str(error)
+    return msgspec.structs.replace(opened, settings=settings), missing
 
 
 def _with_stand_ins(plan: Plan, settings: Settings, command: str) -> Opened:
@@ -44,7 +47,7 @@ def _with_stand_ins(plan: Plan, settings: Settings, command: str) -> Opened:
         victim=victim,
         judges={},
     )
-    return open_plan(plan, msgspec.structs.replace(settings, budget=None), command, stored)
+    return open_plan(plan, settings, command, stored)
 
 
 def _stand_in(text: str, decoding: str = DEFAULT) -> StandIn:
