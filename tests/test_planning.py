@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from hiddenrisk.cli.plan_tables import shows_table, who_table
 from hiddenrisk.models.spec import parse
 from hiddenrisk.opening import Opened, open_plan
-from hiddenrisk.plan import Settings, check
+from hiddenrisk.plan import Settings, check, read_toml
 from hiddenrisk.planning.draws import factor, mean_of_sample, range_of, share
 from hiddenrisk.planning.forecast import Forecast, forecast
+from hiddenrisk.planning.keyless import open_to_look
 from hiddenrisk.planning.kinds import HIDDEN, PLAIN, UNKNOWN, VISIBLE, kind_of
 from hiddenrisk.planning.measured import measure
 from hiddenrisk.run import carry_out
@@ -288,6 +291,21 @@ def test_a_plan_is_told_answer_first_and_as_json_and_sends_nothing(
     assert found["who"]["r1"]["calls"] == {"low": 12.0, "value": 12.0, "high": 12.0}
     assert found["who"]["judge gpt-4o"]["usd"]["value"] > 0
     assert found["benchmarks"]["starter"]["half_width"]["0.5"] == pytest.approx(0.246, abs=0.002)
+
+
+def test_the_tables_of_the_papers_plan_fit_a_terminal_of_80_columns(shared_data: Path) -> None:
+    """A money column past the edge of the screen is what a reader came for."""
+    opened, _ = open_to_look(
+        check(read_toml(Path("paper"))), Settings(data_dir=shared_data), "test"
+    )
+    found = forecast(opened)
+    console = Console(width=80)
+    for table in (who_table(found), shows_table(found)):
+        with console.capture() as told:
+            console.print(table)
+        assert "…" not in told.get()
+        assert console.measure(table).maximum <= 80
+    assert "that shows" in told.get()
 
 
 def test_an_unknown_price_is_said_and_never_nothing(hiddenrisk: CommandLine) -> None:

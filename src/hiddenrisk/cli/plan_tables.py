@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from hiddenrisk.cli.progress import Terminal
     from hiddenrisk.opening import Opened
 
-DASH, UNKNOWN, NEXT = "—", "unknown", "\n"
-_WIDTH = 100
+DASH, UNKNOWN, NEXT, MORE = "—", "unknown", "\n", " +?"
+_WIDTH, _NAME = 100, 12
 
 
 def show(out: "Terminal", opened: "Opened", found: Forecast, like: Path | None) -> None:
@@ -82,9 +82,9 @@ def _all_money(total: Asked) -> str:
 def who_table(found: Forecast) -> Table:
     """One row for everybody who is asked."""
     table = _table("By whom it is asked")
-    table.add_column("who", overflow="fold")
+    table.add_column("who", overflow="fold", min_width=_NAME)
     for name in ("calls", "tokens in", "tokens out", "USD"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for name, asked in found.who.items():
         table.add_row(plain(name), *_amounts(asked), _money(asked))
     if len(found.who) > 1:
@@ -96,32 +96,29 @@ def who_table(found: Forecast) -> Table:
 def shows_table(found: Forecast) -> Table:
     """One row for each benchmark: what it takes, and what its size can show."""
     table = _table("By benchmark, and what its size can show")
-    table.add_column("benchmark", overflow="fold")
+    table.add_column("benchmark", overflow="fold", min_width=_NAME)
     for name in (
-        "samples\neach model",
+        "samples\na model",
         "calls",
         "USD",
-        "± at 50%",
-        "± at 90%",
+        "± at 50%\n± at 90%",
         "difference\nthat shows",
     ):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for name, shows in found.benchmarks.items():
         table.add_row(
             plain(name),
             f"{shows.samples:,}",
             _count(shows.calls, NEXT),
             _money(shows),
-            *(_points(width) for width in shows.half_width.values()),
+            NEXT.join(_points(width) for width in shows.half_width.values()),
             _points(shows.detectable),
         )
     return table
 
 
 def _table(title: str) -> Table:
-    return Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, width=_WIDTH
-    )
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def notes(found: Forecast) -> list[str]:
@@ -179,7 +176,8 @@ def _money(asked: Asked) -> str:
         return UNKNOWN
     if asked.usd.high == 0 and not asked.unpriced:
         return "0"
-    return f"{_usd(asked.usd, NEXT)}{' +?' if asked.unpriced else ''}"
+    told = _usd(asked.usd, f"{MORE}{NEXT}" if asked.unpriced else NEXT)
+    return told if NEXT in told or not asked.unpriced else f"{told}{MORE}"
 
 
 def _usd(amount: Range, gap: str = " ") -> str:
