@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from hiddenrisk.cli.findings_tables import evidence_tables
 from hiddenrisk.findings.answers import joined, p_of
 from hiddenrisk.findings.published import paper_findings, published
 from hiddenrisk.stats.rates import wilson
@@ -120,3 +122,17 @@ def test_the_numbers_that_ship_are_those_that_were_read(shared_data: Path) -> No
     assert {k: v for k, v in read.items() if k != "findings"} == {
         k: v for k, v in published().items() if k != "findings"
     }
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_tables_fit_the_screen_and_break_no_name(width: int) -> None:
+    """At 80 columns a row takes two lines; a benchmark cut into three is no name any more."""
+    console = Console(width=width)
+    with console.capture() as told:
+        for table in evidence_tables({"published": True, "findings": paper_findings()}, width):
+            console.print(table)
+    lines = told.get().splitlines()
+    assert max(map(len, lines)) <= width
+    rows = [row["benchmark"] for finding in paper_findings() for row in finding["evidence"]]
+    assert sum("interpreter" in line for line in lines) >= rows.count("interpreter") > 0
+    assert "[−10.9 to +1.4]" in told.get()

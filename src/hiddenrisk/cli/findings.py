@@ -179,5 +179,5 @@ def _show(found: dict[str, Any]) -> None:
     if not out.is_terminal:
         out.width = _WIDTH
         out.soft_wrap = False
-    for part in (*answers(found), *evidence_tables(found)):
+    for part in (*answers(found), *evidence_tables(found, out.width)):
         out.print(part)

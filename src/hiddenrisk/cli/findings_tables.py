@@ -14,6 +14,8 @@ from hiddenrisk.findings import words
 from hiddenrisk.findings.roles import WAYS
 from hiddenrisk.findings.tested import Tested
 
+_WIDE = 100
+"""Columns that a row on one line takes; on a narrower screen it takes two."""
 _STYLES = {"supported": "bold", "refuted": "bold", "mixed": "bold"}
 _UNCORRECTED = (
     "How far the judge's own errors matter is not known here: the run has no calibration and no "
@@ -51,15 +53,16 @@ def answers(found: dict[str, Any]) -> Iterator[RenderableType]:
         yield Text(f"{_UNCORRECTED}\n")
 
 
-def evidence_tables(found: dict[str, Any]) -> Iterator[RenderableType]:
-    """The comparisons of each question, a table each."""
+def evidence_tables(found: dict[str, Any], width: int) -> Iterator[RenderableType]:
+    """The comparisons of each question, a table each, for a screen of so many columns."""
     for finding in found["findings"]:
         rows = list(finding["evidence"])
         if second := finding.get("second"):
             rows += second["evidence"]
         if rows:
             title = f"{finding['question']} {finding['family']}"
-            yield _evidence(title, rows, gap=finding["id"] in {"gap", "attack_gap"})
+            gap = finding["id"] in {"gap", "attack_gap"}
+            yield _evidence(title, rows, gap=gap, narrow=width < _WIDE)
             yield Text()
     for note, names in _notes(found).items():
         yield Text(plain(f"* {note} ({'; '.join(names)})"))
@@ -75,7 +78,7 @@ def _notes(found: dict[str, Any]) -> dict[str, list[str]]:
     return notes
 
 
-def _evidence(title: str, rows: list[dict[str, Any]], *, gap: bool) -> Table:
+def _evidence(title: str, rows: list[dict[str, Any]], *, gap: bool, narrow: bool) -> Table:
     table = Table(
         title=Text(plain(title)),
         title_justify="left",
@@ -90,24 +93,30 @@ def _evidence(title: str, rows: list[dict[str, Any]], *, gap: bool) -> Table:
     sides = (rows[0]["first"], rows[0]["second"]) if within else sides
     for name in ("model" if within or gap else "first → second", "benchmark"):
         table.add_column(name, overflow="fold")
-    for name in ("n", *sides, "difference [95%]", "p"):
+    apart = ("difference", "[95%]")
+    middle = ("\n".join(sides), "\n".join(apart)) if narrow else (*sides, " ".join(apart))
+    for name in ("n", *middle, "p"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("answer", no_wrap=True)
+    to = "\n→ " if narrow else " → "
     for row in rows:
-        name = row["second"] if gap else row["model"] or f"{row['first']} → {row['second']}"
-        table.add_row(plain(name), *_cells(row))
+        alone = row["second"] if gap else row["model"]
+        name = plain(alone) if alone else f"{plain(row['first'])}{to}{plain(row['second'])}"
+        table.add_row(name, *_cells(row, narrow=narrow))
     return table
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+def _cells(row: dict[str, Any], *, narrow: bool) -> tuple[str, ...]:
     test = _test(row)
     by = "" if test.measure in words.RATES else f"\n{test.measure}"
     apart = words.difference(test, bare=True) if row["n"] else "—"
+    rates = [words.number(test, rate) for rate in (test.first_rate, test.second_rate)]
+    if narrow:
+        rates, apart = ["\n".join(rates)], apart.replace(" [", "\n[")
     return (
         plain(row["benchmark"]) + by,
         f"{row['n']:,}",
-        words.number(test, test.first_rate),
-        words.number(test, test.second_rate),
+        *rates,
         apart,
         words.p_value(row["p_holm"]),
         row["answer"].replace("_", " ") + ("*" if row["note"] else ""),
