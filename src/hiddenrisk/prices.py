@@ -82,6 +82,12 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True):
         found = (_find(table, name) for table in self.tables)
         return single or next((price for price in found if price is not None), None)
 
+    def nobodys(self, texts: Iterable[str]) -> list[str]:
+        """Names of single prices that none of these SPECs has: slips of the pen, most likely."""
+        specs = [spec for text in texts if (spec := _parsed(text)) is not None]
+        known = {name for spec in specs for name in (spec.label, _name(spec))}
+        return [name for name in self.single if name not in known]
+
 
 def _parsed(text: str) -> Spec | None:
     try:
