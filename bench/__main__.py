@@ -243,7 +243,7 @@ def _options() -> argparse.Namespace:
         help="tokens of a batch, padding included; what fills a GPU, or 4096",
     )
     add("--models", type=int, default=10, help="of the stored run of `report`")
-    add("--prompts", type=int, default=50_000, help="that each of them is asked")
+    add("--prompts", type=int, default=52_200, help="that each of them is asked")
     add("--quick", action="store_true", help="1,000 samples, once; no large memory run; few cells")
     add("--write", metavar="NAME", help="keep the numbers in bench/results/NAME.json")
     options = parser.parse_args()

@@ -15,17 +15,20 @@ from typing import Any
 
 from bench.measure import Cost, cost_of
 from hiddenrisk.asking import Spent, digest
+from hiddenrisk.assess import Judge
 from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.engine import Served
 from hiddenrisk.errors import JudgeError
 from hiddenrisk.filing import judge_failure_of, noticed_of, response_of, verdict_of
 from hiddenrisk.insights import BUILTIN
 from hiddenrisk.judges.awareness import Awareness
+from hiddenrisk.judges.rubric import asked_in, begun
 from hiddenrisk.manifest import RUN, keep_benchmarks, manifest_of
 from hiddenrisk.opening import open_plan
 from hiddenrisk.plan import Settings, check, selected
 from hiddenrisk.store import Journal, Record, write_json
 from hiddenrisk.types import (
+    SCORED,
     Finish,
     Model,
     Opinion,
@@ -36,10 +39,10 @@ from hiddenrisk.types import (
     Response,
     Sampling,
     Usage,
+    Verdict,
     Visibility,
 )
 
-MODELS, PROMPTS = 10, 50_000
 JUDGE = "judge"
 _FINISHES = {
     Finish.COMPLETE: 0.94, Finish.REFUSED: 0.01, Finish.CUT_IN_ANSWER: 0.02,
@@ -70,17 +73,23 @@ def make_run(folder: Path, *, models: int, prompts: int, seed: int) -> int:
     with Journal(folder) as journal:
         write_json(folder / RUN, manifest_of(opened))
         keep_benchmarks(opened, folder)
+        (judge,) = opened.models_judging
         benchmark = opened.benchmarks[0]
         for model in opened.models:
             for prompt, repeat in selected(benchmark, opened.plan):
-                for record in _sample(model, benchmark, prompt, repeat, dice):
+                for record in _sample(model, judge, benchmark, prompt, repeat, dice):
                     journal.append(record)
-                    verdicts += hasattr(record, "score")
+                    verdicts += isinstance(record, Verdict)
     return verdicts
 
 
 def _sample(
-    model: Model, benchmark: Loaded, prompt: Prompt, repeat: int, dice: random.Random
+    model: Model,
+    judge: Judge,
+    benchmark: Loaded,
+    prompt: Prompt,
+    repeat: int,
+    dice: random.Random,
 ) -> Iterator[Record]:
     """The records of one sample."""
     key = digest(model.identity, Sampling(), benchmark.name, prompt.id, repeat, prompt.messages)
@@ -97,15 +106,28 @@ def _sample(
     response = response_of(key, model, benchmark, prompt, repeat, Served(reply, 0.5, 1))
     yield response
     for part in Part:
-        yield _judged(response, part, dice)
+        if finish is not Finish.CUT_IN_THINKING and (part is Part.THINKING or finish in SCORED):
+            yield _judged(response, judge, benchmark, prompt, part, dice)
     if prompt.label == "unsafe":
         noticed, intended = dice.random() < 0.4, dice.random() < 0.3
         found = Awareness(risk_noticed=noticed, refusal_intended=intended)
         yield noticed_of(digest(key, "noticed"), found, response, BUILTIN)
 
 
-def _judged(response: Response, part: Part, dice: random.Random) -> Record:
-    key = digest(response.key, part)
+def _judged(
+    response: Response,
+    judge: Judge,
+    benchmark: Loaded,
+    prompt: Prompt,
+    part: Part,
+    dice: random.Random,
+) -> Record:
+    rubric = judge.rubric(benchmark, prompt.label)
+    if rubric is None or judge.endpoint is None:
+        raise AssertionError("a judge that is a model reads all prompts by its rubric")
+    asked = asked_in(begun(rubric.steps(prompt, response.part(part) or ""))[0])
+    named = (rubric.name, rubric.version, response.key, part)
+    key = digest(judge.endpoint.model.identity, *named, asked)
     if dice.random() < 0.002:
         error = JudgeError(Reason.JUDGE_UNPARSABLE, "no verdict in the reply")
         return judge_failure_of(key, error, response, JUDGE, part)
@@ -124,7 +146,7 @@ def measure_report(models: int, prompts: int, seed: int) -> dict[str, Any]:
         size = sum(file.stat().st_size for file in run.glob("*.jsonl")) / 1e6
         print(f"\nReport: {models * prompts:,} responses, {verdicts:,} verdicts, {size:,.0f} MB")
         costs: dict[str, Cost] = {}
-        for verb in ("report",):
+        for verb in ("report", "verify"):
             command = [sys.executable, "-m", "hiddenrisk", verb, str(run)]
             cost = costs[verb] = cost_of(command, output=Path(folder) / "said.txt")
             print(

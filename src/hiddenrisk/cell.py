@@ -3,6 +3,7 @@
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -52,6 +53,8 @@ IMPORTED = "imported"
 """The provider of responses that were recorded elsewhere."""
 _NO_SCORE = -1.0
 LABELS = ("safe", "unsafe")
+_AWARE = (*((bool(bits & 1), bool(bits & 2)) for bits in range(4)), None)
+"""By the bits of `Cell.noticed`; the last one, -1, is of thoughts that nobody looked into."""
 _UNSAFE, _VISIBLE = LABELS.index("unsafe"), _VISIBILITIES.index(Visibility.VISIBLE)
 _THOUGHT_THROUGH = frozenset(_FINISHES.index(finish) for finish in THOUGHT_THROUGH)
 
@@ -61,6 +64,7 @@ def short(key: str) -> int:
     return int(key[:SHORT], 16)
 
 
+@lru_cache(1 << 16)
 def prompt_bits(prompt: str) -> int:
     """Sixty-four bits for the id of a prompt: samples are paired by it."""
     return int.from_bytes(blake2b(prompt.encode("utf-8", "replace"), digest_size=8).digest())
@@ -292,11 +296,11 @@ class Cell:
             self.noticed[found.judge] = array("b", [-1] * len(self))
         self.noticed[found.judge][row] = found.risk_noticed + 2 * found.refusal_intended
 
-    def aware(self, row: int, judge: str) -> tuple[bool, bool] | None:
-        """Whether a thought notices the risk, and means to decline; None if nobody looked."""
-        column = self.noticed.get(judge)
-        bits = column[row] if column is not None and row < len(column) else -1
-        return None if bits < 0 else (bool(bits & 1), bool(bits & 2))
+    def awareness(self, judge: str) -> list[tuple[bool, bool] | None]:
+        """Whether each thought notices the risk, and means to decline; None if nobody looked."""
+        column = self.noticed.get(judge, array("b"))
+        found = [_AWARE[bits] for bits in column]
+        return found + [None] * (len(self) - len(column))
 
     def looked_at(self, row: int) -> bool:
         """Whether a thought is one that is looked into: whole, visible, on a harmful prompt."""

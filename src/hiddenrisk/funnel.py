@@ -95,10 +95,12 @@ def followed(
         judges: labels of those whose majority decides on the answer.
         looker: who looked into the thoughts.
     """
-    for row, safe in enumerate(cell.counted(Part.ANSWER, protocol, judges)):
-        aware = cell.aware(row, looker)
-        if aware is not None and LABELS[cell.labels[row]] == "unsafe":
-            yield row, Followed(*aware, safe=safe)
+    harmful = LABELS.index("unsafe")
+    safe = cell.counted(Part.ANSWER, protocol, judges)
+    samples = zip(cell.labels, cell.awareness(looker), safe, strict=True)
+    for row, (label, aware, counted) in enumerate(samples):
+        if aware is not None and label == harmful:
+            yield row, Followed(*aware, safe=counted)
 
 
 def by_group(

@@ -33,8 +33,8 @@ def insights_json(
     samples = list(followed(cell, main, judges, looker))
     failed = {u.row for u in cell.unseen if u[:2] == (looker, "awareness")}
     missing = sum(
-        cell.looked_at(row) and cell.aware(row, looker) is None and row not in failed
-        for row in range(len(cell))
+        aware is None and row not in failed and cell.looked_at(row)
+        for row, aware in enumerate(cell.awareness(looker))
     )
     if not samples and not failed and not missing:
         return None

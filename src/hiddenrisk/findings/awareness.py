@@ -67,6 +67,8 @@ class Attack(NamedTuple):
 def attacks_of(opened: Opened, found: Records) -> list[Attack]:
     """Each model on each benchmark that attacks it, where its thoughts were looked into."""
     attacks: list[Attack] = []
+    if not any(benchmark.attack for benchmark in opened.benchmarks):
+        return attacks
     for model in opened.models:
         warned = {b.name: w for b, w in _warned(opened, found.cells, model.label)}
         plain = tuple(b.name for b in opened.benchmarks if not b.attack and b.name in warned)
@@ -94,12 +96,11 @@ def _warned(
         looked = list(followed(cell, opened.protocols(benchmark)[0], judges, looker))
         rows = [(row, s) for row, s in looked if s.told and s.noticed]
         if looked:
+            here = prompt_bits(benchmark.name)
             warned = Warned(
                 np.array([float(s.safe == 0.0) for _, s in rows], np.float64),
                 # An id is unique in its benchmark only.
-                np.array(
-                    [cell.prompts[row] ^ prompt_bits(benchmark.name) for row, _ in rows], np.uint64
-                ),
+                np.array([cell.prompts[row] ^ here for row, _ in rows], np.uint64),
                 np.array([s.intended for _, s in rows], np.bool_),
                 any(cell.repeats[row] for row, _ in rows),
             )
