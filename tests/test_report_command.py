@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hiddenrisk.store import Journal
-from hiddenrisk.tabular import Table, write_csv
+from hiddenrisk.tabular import table, write_csv
 from tests.conftest import CommandLine
 from tests.servers import Ask, ChatServer, Reply, verdict
 
@@ -198,8 +198,8 @@ def test_markdown_says_the_rates_and_no_transcript(hiddenrisk: CommandLine, run:
 
 @pytest.mark.parametrize("start", [*"=+-@\t\r", "  =", "\uff1d"])
 def test_no_cell_of_a_table_is_a_formula(start: str, tmp_path: Path) -> None:
-    table = Table("t", {"a": str, "b": float}, [(f"{start}1+1", -1.5), (None, None)])
-    write_csv(table, tmp_path / "t.csv")
+    rows_given = [(f"{start}1+1", -1.5), (None, None)]
+    write_csv(table("t", {"a": str, "b": float}, rows_given), tmp_path / "t.csv")
     rows = rows_of(tmp_path / "t.csv")
     assert rows == [{"a": f"'{start}1+1", "b": "-1.5"}, {"a": "", "b": ""}]
 

@@ -1,6 +1,6 @@
 """The records of a run as tables, without any text that a model or a judge wrote."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -9,8 +9,8 @@ from hiddenrisk import store
 from hiddenrisk.cell import OUTCOMES, SEPARATOR, prompt_bits
 from hiddenrisk.opening import Opened
 from hiddenrisk.records import read_records
-from hiddenrisk.scores import columns
-from hiddenrisk.tabular import Table
+from hiddenrisk.scores import Column, columns
+from hiddenrisk.tabular import Table, table
 from hiddenrisk.types import Usage
 
 _SAMPLE: dict[str, type] = {"model": str, "benchmark": str, "prompt": str, "repeat": int}
@@ -64,7 +64,7 @@ def responses(folder: Path, *, where: bool = True) -> Table:
 
     ended = {**dict.fromkeys(("label", "finish", "visibility", "style"), str), "latency_s": float}
     kinds: dict[str, type] = {"response": str, **_SAMPLE, "category": str, **ended, "tries": int}
-    return Table("responses", {**kinds, **_USAGE, "at": str, **dict.fromkeys(names, str)}, rows())
+    return table("responses", {**kinds, **_USAGE, "at": str, **dict.fromkeys(names, str)}, rows())
 
 
 class _Verdict(msgspec.Struct):
@@ -96,7 +96,7 @@ def verdicts(folder: Path) -> Table:
 
     said: dict[str, type] = {**dict.fromkeys(("part", "judge", "instead_of", "label"), str)}
     kinds = {"verdict": str, "response": str, **_SAMPLE, **said, "score": float, "complete": bool}
-    return Table("verdicts", {**kinds, "calls": int, **_USAGE, "at": str}, rows())
+    return table("verdicts", {**kinds, "calls": int, **_USAGE, "at": str}, rows())
 
 
 class _Failure(msgspec.Struct):
@@ -124,7 +124,7 @@ def failures(folder: Path) -> Table:
 
     said = dict.fromkeys(("response", "stage", "reason", "part", "judge"), str)
     kinds: dict[str, type] = {"failure": str, **_SAMPLE, **said, "tries": int, "at": str}
-    return Table("failures", kinds, rows())
+    return table("failures", kinds, rows())
 
 
 class _Reward(msgspec.Struct):
@@ -154,7 +154,7 @@ def rewards(folder: Path) -> Table:
 
     said: dict[str, type] = {"part": str, "reward": str, "score": float, "reason": str}
     read: dict[str, type] = {"characters": int, "tokens": int, "cut": bool, "at": str}
-    return Table("rewards", {"key": str, "response": str, **_SAMPLE, **said, **read}, rows())
+    return table("rewards", {"key": str, "response": str, **_SAMPLE, **said, **read}, rows())
 
 
 class _Prompt(msgspec.Struct):
@@ -169,36 +169,43 @@ def outcomes(opened: Opened, folder: Path) -> Table:
     where the sample is not in the headline. Planned samples that were not run have no row.
     """
 
-    def rows() -> Iterator[tuple[object, ...]]:
-        names: dict[int, str] = {}
-        keys: dict[int, str] = {}
+    def blocks() -> Iterator[list[Sequence[object]]]:
+        prompts: dict[int, str] = {}
+        keys: dict[int, str | None] = {-1: None}
         for offset, r in store.placed_records(folder / store.RESPONSES, _Prompt):
-            names[prompt_bits(r.prompt)] = r.prompt
+            prompts[prompt_bits(r.prompt)] = r.prompt
             keys[offset] = r.key
         for failure in store.records(folder / store.FAILURES, _Prompt):
-            names[prompt_bits(failure.prompt)] = failure.prompt
+            prompts[prompt_bits(failure.prompt)] = failure.prompt
         found = read_records(folder, [j.label for j in opened.fallbacks])
         for column in columns(opened, found):
-            paths: list[str] = [SEPARATOR.join(path) for path in column.paths]
-            categories: list[int] = column.categories.tolist()
-            what = (column.label, column.part.value)
-            by = (column.protocol, " + ".join(column.judges))
-            for prompt, repeat, category, outcome, score, offset in zip(
-                column.prompts.tolist(),
-                column.repeats.tolist(),
-                categories,
-                column.outcomes.tolist(),
-                column.scores.tolist(),
-                column.offsets.tolist(),
-                strict=True,
-            ):
-                sample = (keys.get(offset), column.model, column.benchmark, names[prompt], repeat)
-                counted = None if score != score else score  # not a number: no score
-                yield (*sample, paths[category], *what, OUTCOMES[outcome], counted, *by)
+            yield _block(column, prompts, keys)
 
     said: dict[str, type] = {"category": str, "label": str, "part": str, "outcome": str}
     kinds: dict[str, type] = {"response": str, **_SAMPLE, **said, "score": float}
-    return Table("samples", {**kinds, "protocol": str, "judges": str}, rows())
+    return Table("samples", {**kinds, "protocol": str, "judges": str}, blocks())
+
+
+def _block(
+    column: Column, prompts: Mapping[int, str], keys: Mapping[int, str | None]
+) -> list[Sequence[object]]:
+    n = len(column)
+    paths = [SEPARATOR.join(path) for path in column.paths]
+    scores: list[float] = column.scores.tolist()
+    return [
+        [keys[offset] for offset in column.offsets.tolist()],
+        [column.model] * n,
+        [column.benchmark] * n,
+        [prompts[bits] for bits in column.prompts.tolist()],
+        column.repeats.tolist(),
+        [paths[path] for path in column.categories.tolist()],
+        [column.label] * n,
+        [column.part.value] * n,
+        [OUTCOMES[outcome] for outcome in column.outcomes.tolist()],
+        [None if score != score else score for score in scores],  # not a number: no score
+        [column.protocol] * n,
+        [" + ".join(column.judges)] * n,
+    ]
 
 
 def record_tables(opened: Opened, folder: Path, *, where: bool = True) -> list[Table]:

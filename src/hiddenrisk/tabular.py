@@ -19,12 +19,30 @@ _AT_ONCE = 100_000
 
 
 class Table(NamedTuple):
-    """Rows under names; what is not known is None."""
+    """Columns under names, in blocks; what is not known is None. Read once."""
 
     name: str
     columns: Mapping[str, type]
     """Of str, int, float or bool."""
-    rows: Iterable[Sequence[object]]
+    blocks: Iterable[Sequence[Sequence[object]]]
+    """Each has all columns, of so many rows as it likes."""
+
+    @property
+    def rows(self) -> Iterator[tuple[object, ...]]:
+        """The rows, one after the other."""
+        for block in self.blocks:
+            yield from zip(*block, strict=True)
+
+
+def table(name: str, columns: Mapping[str, type], rows: Iterable[Sequence[object]]) -> Table:
+    """A table of these rows."""
+    return Table(name, columns, _blocks(rows))
+
+
+def _blocks(rows: Iterable[Sequence[object]]) -> Iterator[list[Sequence[object]]]:
+    left = iter(rows)
+    while some := list(islice(left, _AT_ONCE)):
+        yield list(zip(*some, strict=True))
 
 
 def plain(cell: str) -> str:
@@ -67,17 +85,11 @@ def frame_of(table: Table) -> "polars.DataFrame":
     library = frames()
     kinds = {str: library.String, int: library.Int64, float: library.Float64, bool: library.Boolean}
     schema: dict[str, Any] = {name: kinds[kind] for name, kind in table.columns.items()}
-    frames_ = [
-        library.DataFrame(dict(zip(schema, zip(*some, strict=True), strict=True)), schema=schema)
-        for some in _batches(table.rows)
-    ]
-    return library.concat([library.DataFrame(schema=schema), *frames_])
-
-
-def _batches(rows: Iterable[Sequence[object]]) -> Iterator[list[Sequence[object]]]:
-    left = iter(rows)
-    while some := list(islice(left, _AT_ONCE)):
-        yield some
+    blocks = (
+        library.DataFrame(dict(zip(schema, block, strict=True)), schema=schema)
+        for block in table.blocks
+    )
+    return library.concat([library.DataFrame(schema=schema), *blocks])
 
 
 def write_parquet(table: Table, path: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from hiddenrisk.tabular import Table
+from hiddenrisk.tabular import Table, table
 
 _RATE: dict[str, type] = {"value": float, "low": float, "high": float, "n": int}
 _OF: dict[str, type] = {"model": str, "benchmark": str, "part": str}
@@ -82,7 +82,7 @@ def _rates(summary: Mapping[str, Any]) -> Table:
                     what = (cell.model, cell.benchmark, part, metric, protocol, *cell.by[1:])
                     yield (*what, *_rate(rate), None, None)
 
-    return Table("rates", columns, rows())
+    return table("rates", columns, rows())
 
 
 def _categories(summary: Mapping[str, Any]) -> Table:
@@ -103,7 +103,7 @@ def _categories(summary: Mapping[str, Any]) -> Table:
                         for metric, rate in _measured(of):
                             yield (*where, part, metric, *cell.by, *_rate(rate))
 
-    return Table("categories", {**what, **_BY, **_RATE}, rows())
+    return table("categories", {**what, **_BY, **_RATE}, rows())
 
 
 def _outcomes(summary: Mapping[str, Any]) -> Table:
@@ -114,7 +114,7 @@ def _outcomes(summary: Mapping[str, Any]) -> Table:
         for name, part in cell.results["parts"].items()
         for outcome, count in part["outcomes"].items()
     )
-    return Table("outcomes", columns, rows)
+    return table("outcomes", columns, rows)
 
 
 _TEST: dict[str, type] = {
@@ -151,7 +151,7 @@ def _comparisons(summary: Mapping[str, Any]) -> Table:
             for category, brief in one.get("categories", {}).items():
                 yield (*what, category, *_tested(brief))
 
-    return Table("comparisons", {**columns, **_TEST}, rows())
+    return table("comparisons", {**columns, **_TEST}, rows())
 
 
 def _findings(summary: Mapping[str, Any]) -> Table:
@@ -168,4 +168,4 @@ def _findings(summary: Mapping[str, Any]) -> Table:
                 what = [finding.get(name) for name in said]
                 yield (*what, *(one.get(n) for n in about), one.get("answer"), *_tested(one))
 
-    return Table("findings", columns, rows())
+    return table("findings", columns, rows())
