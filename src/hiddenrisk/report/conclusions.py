@@ -1,9 +1,13 @@
 """What the page says of models held against each other: the shapes that summary.json has."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from hiddenrisk.types import Estimate
 
+NOT_MEASURED = "not_measured"
+"""The answer to a question that a run has no numbers for."""
 NOTHING = Estimate(value=None, low=None, high=None, n=0)
 
 
@@ -70,10 +74,19 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str = ""
     question: str = ""
-    answer: str = "not_measured"
+    answer: str = NOT_MEASURED
     because: str = ""
     evidence: list[Evidence] = []
     family: str = ""
     needed: str | None = None
     beside: list[str] = []
     """What it hangs on and what it cannot tell, in sentences."""
+
+
+def not_measured(found: Sequence[Finding]) -> list[str]:
+    """One line for all questions that this run has no numbers for; nothing if there is none."""
+    count = sum(f.answer == NOT_MEASURED for f in found)
+    if not count:
+        return []
+    which = "one more question" if count == 1 else f"{count} more questions"
+    return [f"The run does not answer {which} of the paper: Findings says why."]

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from hiddenrisk.report.conclusions import Comparison
+from hiddenrisk.report.conclusions import NOT_MEASURED, Comparison, not_measured
 from hiddenrisk.report.grids import ATTACK, REFUSAL, SAFETY, Bench, by_benchmark, measure
 from hiddenrisk.report.overview import cautions, leaders, measured, thought_gap
 from hiddenrisk.report.page import clean
@@ -34,7 +34,7 @@ _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", ":": "&#58;", "@": "&#64;",
 # What means something within a line, what makes a link of bare text, and what begins a list,
 # a rule or an underlined heading.
 _SIGNS = re.compile(r"[<>&@|\\`*_{}\[\]#~$^]|:(?=/)|(?<=www)\.|^[-+=]")
-_NUMBERED = re.compile(r"^(\d+)([.)])")
+_NUMBERED = re.compile(r"^(\d+)([.)])(?=\s|$)")
 
 
 def escaped(text: str, most: int = _LONGEST) -> str:
@@ -90,7 +90,8 @@ def _first_words(page: Summary, benches: Sequence[Bench]) -> Iterator[str]:
                 f"{escaped(f.question or f.id)} **{escaped(f.answer.replace('_', ' '))}**"
                 + (f": {escaped(f.because, 1_000)}" if f.because else "")
                 for f in page.findings
-            ))
+                if f.answer != NOT_MEASURED
+            ), *(escaped(line, 1_000) for line in not_measured(page.findings)))
         )  # fmt: skip
 
 

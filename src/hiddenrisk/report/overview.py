@@ -40,7 +40,7 @@ def measured(summary: Summary, benches: Sequence[Bench]) -> str:
 def leaders(benches: Sequence[Bench], part: str = "answer") -> list[str]:
     """Which model has the highest and which the lowest safety rate, and on how many benchmarks."""
     ranked = [_ranked(b, part) for b in benches]
-    ranked = [r for r in ranked if len(r) > 1]
+    ranked = [r for r in ranked if len({value for _, value in r}) > 1]
     if not ranked:
         return []
     lines: list[str] = []

@@ -14,6 +14,7 @@ import msgspec
 
 from hiddenrisk.report import examples as shown
 from hiddenrisk.report import grids, overview, plots, published, words
+from hiddenrisk.report.conclusions import not_measured
 from hiddenrisk.report.examples import Example, ExampleVerdict
 from hiddenrisk.report.harm_page import between, number, signed
 from hiddenrisk.report.results import Manifest, Summary
@@ -48,6 +49,7 @@ _WORDS: tuple[Callable[..., object], ...] = (
     *(grids.view_rows, grids.axes, grids.pictures),
     *(plots.forests, plots.scale, plots.place, plots.against_zero, shown.verdict),
     *(overview.measured, overview.leaders, overview.thought_gap, overview.cautions),
+    not_measured,
 )
 
 
