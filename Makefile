@@ -23,7 +23,7 @@ assess: .venv/.run  ## measure: make assess ARGS="--model openai/gpt-4o --out ru
 	@$(BIN)/hiddenrisk assess $(ARGS)
 
 test: .venv/.dev  ## the tests: make test ARGS="-k thinking"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 extras: .venv/.litellm  ## the tests of optional packages (litellm, 200 MB; not part of `make test`)
 	@$(BIN)/python -m pytest tests/test_litellm.py $(ARGS)
