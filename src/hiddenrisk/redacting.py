@@ -53,7 +53,10 @@ def redacted_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {
         **{k: manifest[k] for k in _MANIFEST if k in manifest},
         "plan": {k: plan[k] for k in _PLAN if k in plan},
-        "environment": {k: environment[k] for k in ("python", "packages") if k in environment},
+        "environment": {
+            **{k: environment[k] for k in ("python", "packages") if k in environment},
+            "platform": BLOT,
+        },
     }
     empty: dict[str, Any] = {}
     asked: dict[str, Any] = {
@@ -97,7 +100,9 @@ def _emptied(value: object) -> object:
     """Something of the same shape, with nothing in it."""
     if isinstance(value, str):
         return BLOT
-    return {} if isinstance(value, dict) else [] if isinstance(value, list) else None
+    if isinstance(value, list):
+        return [BLOT] if value else []
+    return {} if isinstance(value, dict) else None
 
 
 def _words(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> set[str]:
