@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hiddenrisk import record_tables, store
+from hiddenrisk.accounting import SUMMARY
 from hiddenrisk.cell import SEPARATOR
 from hiddenrisk.errors import StoreError, UsageError
 from hiddenrisk.opening import Opened
@@ -15,7 +16,6 @@ from hiddenrisk.panels import read_manifest
 from hiddenrisk.plan import Settings
 from hiddenrisk.reopening import open_headline
 from hiddenrisk.report.tables import summary_tables
-from hiddenrisk.run import SUMMARY
 from hiddenrisk.tabular import frame_of, frames
 from hiddenrisk.types import Message
 
