@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 from hiddenrisk.stats import rates
 from hiddenrisk.stats.paired import (
@@ -285,3 +285,19 @@ def test_a_side_without_scores_compares_nothing() -> None:
     assert found == (rates.NOTHING, None)
     same = unpaired_difference(np.ones(5), np.ones(9))
     assert (same.difference.value, same.p) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("n", [400, 20_000])
+@pytest.mark.parametrize("lean", [0.0, 0.02, 0.05, 0.4])
+def test_many_graded_differences_have_the_p_of_two_binomials(n: int, lean: float) -> None:
+    dice = np.random.default_rng(n)
+    weights = np.array([1, 1, 1, 1 + lean])
+    differences = dice.choice([-1.0, -0.5, 0.5, 1.0], n, p=weights / weights.sum())
+    halves, wholes = (int((abs(differences) == size).sum()) for size in (0.5, 1.0))
+    total, seen = halves + 2 * wholes, abs(int(2 * differences.sum()))
+    plus, ones = (total + seen) // 2, np.arange(wholes + 1)
+    weight = binom.pmf(ones, wholes, 0.5)
+    beyond = float((weight * binom.sf(plus - 2 * ones, halves, 0.5)).sum())
+    there = float((weight * binom.pmf(plus - 2 * ones, halves, 0.5)).sum())
+    exact = max(LEAST_P, min(1.0, 2 * beyond + (there if seen else there / 2)))
+    assert sign_flip(differences) == pytest.approx(exact, rel=1e-6, abs=1e-12)
