@@ -138,7 +138,10 @@ def pairs(first: Column, second: Column) -> Pairs:
         numbers = np.unique(prompts, return_inverse=True)[1].astype(np.uint64)
         samples = numbers * (repeats.max() + np.uint64(1)) + repeats
     here, there = samples[: len(first)], samples[len(first) :]
-    _, a, b = np.intersect1d(here, there, return_indices=True)
-    order = np.argsort(a)
-    a, b = a[order], b[order]
+    if np.array_equal(here, there):
+        a = b = np.arange(len(first))
+    else:
+        _, a, b = np.intersect1d(here, there, return_indices=True)
+        order = np.argsort(a)
+        a, b = a[order], b[order]
     return Pairs(first=a, second=b, scored=first.scored[a] & second.scored[b])
