@@ -465,4 +465,5 @@ def _show_comparisons(out: "Terminal", folder: Path, summary: dict[str, Any]) ->
     elif tested:
         apart = sum((one.p_holm or 0.0) < 0.05 for one in tested)
         out.print(f"{apart} of {len(tested)} comparisons of two models differ (p < 0.05, Holm)")
-    out.print(f"Model against model: hiddenrisk compare {plain(str(folder))}", soft_wrap=True)
+    if (folder / "responses.jsonl").is_file():  # a report may lie apart from its run
+        out.print(f"Model against model: hiddenrisk compare {plain(str(folder))}", soft_wrap=True)
