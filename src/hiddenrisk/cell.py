@@ -185,10 +185,12 @@ class Cell:
 
         One of a fallback of another panel stands in no place.
         """
-        self._alike.clear()
+        if self._alike:
+            self._alike.clear()
         own = (verdict.part, verdict.judge)
         if verdict.instead_of is None:
-            self.stand_ins[own].pop(row, None)
+            if stood_in := self.stand_ins.get(own):
+                stood_in.pop(row, None)
             self._write(row, own, verdict)
             return
         place = (verdict.part, verdict.instead_of)

@@ -117,11 +117,14 @@ def _read_turns(folder: Path, records: Records) -> None:
 
 
 def _read_verdicts(folder: Path, records: Records, rows: _Rows) -> None:
+    totals: dict[str, Counter[str]] = {}
     for verdict in store.records(folder / store.VERDICTS, SampleVerdict):
         place = rows.get(short(verdict.response))
         if place is not None:
             place[0].judged(place[1], verdict)
-        _count(records.usage["judge", verdict.judge], verdict.usage, verdict.calls)
+        if (total := totals.get(verdict.judge)) is None:
+            total = totals[verdict.judge] = records.usage["judge", verdict.judge]
+        _count(total, verdict.usage, verdict.calls)
 
 
 def _read_labels(folder: Path, rows: _Rows) -> None:
