@@ -382,6 +382,7 @@ def test_a_run_judged_by_an_older_rubric_is_refused_by_name(
     [
         (("nowhere",), "'nowhere' is no run directory"),
         (("old",), "there is one model only, m of old"),
+        (("old:x",), "unknown model 'x'"),
         (("old:x", "old:m"), "unknown model 'x'"),
         (("old:m", "old:m"), "is named twice"),
         (("old", "old"), "named twice"),

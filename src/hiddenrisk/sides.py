@@ -145,7 +145,7 @@ def pairings(texts: Sequence[str], settings: Settings) -> list[Pairing]:
 
 def _within(run: StoredRun, label: str | None) -> list[Pairing]:
     if label is not None or len(run.labels) < 2:
-        only = label or run.labels[0]
+        only = one_side(run, label).model  # a label that is none is told as that
         raise UsageError(
             f"there is one model only, {only} of {run.folder}; name another one to compare it "
             "with: RUN, or RUN:MODEL"
