@@ -82,6 +82,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     beside: list[str] = []
     """What it hangs on and what it cannot tell, in sentences."""
 
+    @property
+    def silent(self) -> bool:
+        """Whether the run has nothing to say of it, but for why."""
+        return self.answer == NOT_MEASURED and not (self.evidence or self.beside)
+
 
 def not_measured(found: Sequence[Finding]) -> list[str]:
     """One line for all questions that this run has no numbers for; nothing if there is none."""
