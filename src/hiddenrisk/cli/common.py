@@ -69,6 +69,13 @@ class Finite(click.FloatRange):
         return number
 
 
+data_option = click.option(
+    "--data-dir",
+    envvar="HIDDENRISK_DATA",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Local mirror of the data; the network is then never used for it.",
+)
 _CALLS = (
     click.option(
         "--concurrency",
@@ -76,13 +83,7 @@ _CALLS = (
         metavar="N",
         help="Calls at once per endpoint, at most; adapts below. [default: 64, or 8 on local/...]",
     ),
-    click.option(
-        "--data-dir",
-        envvar="HIDDENRISK_DATA",
-        type=click.Path(path_type=Path),
-        metavar="DIR",
-        help="Local mirror of the data; the network is then never used for it.",
-    ),
+    data_option,
     click.option(
         "--max-failures",
         type=Finite(0.0, 1.0),

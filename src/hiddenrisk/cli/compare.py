@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from hiddenrisk.cli.common import Finite, check_text, plain
+from hiddenrisk.cli.common import Finite, check_text, data_option, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,13 +108,7 @@ def allow_option(verb: "click.decorators.FC") -> "click.decorators.FC":
     metavar="FILE",
     help="Write all as JSON here, and beside it FILE.flips.jsonl: the prompts that flipped, by id.",
 )
-@click.option(
-    "--data-dir",
-    envvar="HIDDENRISK_DATA",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Local mirror of the data; the network is then never used for it.",
-)
+@data_option
 def compare(
     models: tuple[str, ...],
     benchmarks: tuple[str, ...],

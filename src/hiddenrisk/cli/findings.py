@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from hiddenrisk.cli.common import Finite, check_text
+from hiddenrisk.cli.common import Finite, check_text, data_option
 from hiddenrisk.errors import UsageError
 
 _WIDTH = 100
@@ -65,13 +65,7 @@ docs/findings.md tells how, and why so.
     help="Write the findings with all their evidence as JSON; - for standard output, and no text.",
 )
 @click.option("--paper", is_flag=True, help="The paper's published numbers instead of a run.")
-@click.option(
-    "--data-dir",
-    envvar="HIDDENRISK_DATA",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Local mirror of the data; the network is then never used for it.",
-)
+@data_option
 def findings(
     run: Path | None,
     reference: str | None,

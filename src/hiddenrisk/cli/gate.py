@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hiddenrisk.cli.common import FAILED, Finite, check_text, plain
+from hiddenrisk.cli.common import FAILED, Finite, check_text, data_option, plain
 from hiddenrisk.cli.compare import allow_option
 
 if TYPE_CHECKING:
@@ -81,13 +81,7 @@ A rules file; of several rules, the first that matches counts:
     metavar="FILE",
     help="All checks as JSON.",
 )
-@click.option(
-    "--data-dir",
-    envvar="HIDDENRISK_DATA",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Local mirror of the data; the network is then never used for it.",
-)
+@data_option
 def gate(
     run: str,
     baseline: str,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from hiddenrisk.cli.common import FAILED, check_text, collect_less, plain, show_run
+from hiddenrisk.cli.common import FAILED, check_text, collect_less, data_option, plain, show_run
 from hiddenrisk.errors import unknown
 
 _EXAMPLES = """
@@ -48,13 +48,7 @@ Examples:
     is_flag=True,
     help="For sharing: numbers, labels and digests, but no text of prompts, models or judges, and no path, host or SPEC. Needs --to.",
 )
-@click.option(
-    "--data-dir",
-    envvar="HIDDENRISK_DATA",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Local mirror of the data; the network is then never used for it.",
-)
+@data_option
 def report(
     run: Path, to: Path | None, formats: tuple[str, ...], redact: bool, data_dir: Path | None
 ) -> None:
@@ -103,13 +97,7 @@ Examples:
 
 @click.command(epilog=_VERIFY_EXAMPLES)
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
-@click.option(
-    "--data-dir",
-    envvar="HIDDENRISK_DATA",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Local mirror of the data; the network is then never used for it.",
-)
+@data_option
 def verify(run: Path, data_dir: Path | None) -> None:
     """Hold a stored run against itself; nothing is written, and nobody asked.
 
