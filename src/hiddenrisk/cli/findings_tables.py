@@ -39,7 +39,7 @@ def answers(found: dict[str, Any]) -> Iterator[RenderableType]:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    for finding in found["findings"]:
+    for finding in sorted(found["findings"], key=_silent):
         answer = finding["answer"].replace("_", " ").upper()
         told = Text(plain(finding["question"]), style="bold")
         for line in (finding["because"], finding["needed"], *finding["beside"]):
@@ -51,6 +51,12 @@ def answers(found: dict[str, Any]) -> Iterator[RenderableType]:
     tested = [f for f in found["findings"] if f["family"]]
     if tested and not found["published"] and not any(f["sensitivity"]["judge"] for f in tested):
         yield Text(f"{_UNCORRECTED}\n")
+
+
+def _silent(finding: dict[str, Any]) -> bool:
+    """Whether there is nothing to say of a question, but why it is not measured: told last."""
+    said = finding["evidence"] or finding["beside"] or finding["needed"]
+    return finding["answer"] == "not_measured" and not said
 
 
 def evidence_tables(found: dict[str, Any], width: int) -> Iterator[RenderableType]:
