@@ -20,6 +20,7 @@ from hiddenrisk.cell import Cell
 from hiddenrisk.corrected import Known, add_corrected, evidence_json
 from hiddenrisk.evidence import settled
 from hiddenrisk.examples import examples_of, flips_of, most_examples, with_verdicts
+from hiddenrisk.headline import headline_cell
 from hiddenrisk.judging import odds_notes
 from hiddenrisk.manifest import (
     RUN,
@@ -108,7 +109,7 @@ def counted(opened: Opened, folder: Path, *, stopped: bool = False) -> Counted:
     for (text, _), model in zip(asked_under(opened.plan), opened.models, strict=True):
         benchmarks: dict[str, Any] = {}
         for benchmark in opened.benchmarks:
-            cell = _cell(found, opened, model, benchmark)
+            cell = headline_cell(opened, found, model.label, benchmark)
             results = _results(cell, opened, benchmark, model, before, samples[benchmark.name])
             add_corrected(results, cell, opened, benchmark, model.label, folder, known)
             benchmarks[benchmark.name] = results
@@ -120,14 +121,6 @@ def counted(opened: Opened, folder: Path, *, stopped: bool = False) -> Counted:
     result = _summary(opened, folder, found, models, known)
     result["complete"] = not stopped and not summary.incomplete(result)
     return Counted(summary=result, flips=flips, shown=shown)
-
-
-def _cell(found: Records, opened: Opened, model: Model, benchmark: Loaded) -> Cell:
-    """The samples of a model on a benchmark, ready to be counted by the headline's judges."""
-    cell = found.cells.get((model.label, benchmark.name)) or Cell()
-    cell.abstaining = opened.abstaining()
-    cell.rule, cell.cascade = opened.plan.jury, opened.cascade_of(benchmark)
-    return cell
 
 
 def _results(

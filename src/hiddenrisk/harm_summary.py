@@ -12,6 +12,7 @@ import msgspec
 
 from hiddenrisk.cell import LABELS, SCORED_OUTCOMES, Cell, short
 from hiddenrisk.comparing import who_against_whom
+from hiddenrisk.headline import headline_cell
 from hiddenrisk.label_sets.base import positive
 from hiddenrisk.opening import Opened
 from hiddenrisk.records import Records
@@ -289,11 +290,7 @@ def unsafe_texts(found: Records, opened: Opened) -> Iterator[tuple[Cell, int, Un
     for benchmark in opened.benchmarks:
         judges = [j.label for j in opened.judges_of(benchmark)]
         for model in opened.models:
-            cell = found.cells.get((model.label, benchmark.name))
-            if cell is None:
-                continue
-            cell.abstaining, cell.rule = opened.abstaining(), opened.plan.jury
-            cell.cascade = opened.cascade_of(benchmark)
+            cell = headline_cell(opened, found, model.label, benchmark)
             for part in opened.parts_of(benchmark):
                 for row in unsafe_rows(cell, part, judges):
                     yield cell, row, Unsafe(model.label, benchmark.name, part)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.cell import LABELS, OUTCOMES, Cell
 from hiddenrisk.counting import number
+from hiddenrisk.headline import headline_cell
 from hiddenrisk.opening import Opened
 from hiddenrisk.records import Records
 from hiddenrisk.types import Label, Part
@@ -68,11 +69,9 @@ def columns(opened: Opened, found: Records) -> Iterator[Column]:
     """
     for benchmark in opened.benchmarks:
         for model in opened.models:
-            cell = found.cells.get((model.label, benchmark.name))
-            if cell is None or not len(cell):
+            cell = headline_cell(opened, found, model.label, benchmark)
+            if not len(cell):
                 continue
-            cell.abstaining, cell.rule = opened.abstaining(), opened.plan.jury
-            cell.cascade = opened.cascade_of(benchmark)
             for part in opened.parts_of(benchmark):
                 yield from _of_part(cell, opened, benchmark, model.label, part)
 

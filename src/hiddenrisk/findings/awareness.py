@@ -4,16 +4,17 @@ Of the thoughts that notice the risk, how many answers are unsafe all the same? 
 benchmarks that attack the model, each by itself, against all that do not, together.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hiddenrisk.benchmarks.base import Loaded
-from hiddenrisk.cell import Cell, prompt_bits
+from hiddenrisk.cell import prompt_bits
 from hiddenrisk.findings.tested import Tested
 from hiddenrisk.funnel import followed
+from hiddenrisk.headline import headline_cell
 from hiddenrisk.opening import Opened
 from hiddenrisk.records import Records
 from hiddenrisk.stats.means import clustered_mean, mean_interval
@@ -70,7 +71,7 @@ def attacks_of(opened: Opened, found: Records) -> list[Attack]:
     if not any(benchmark.attack for benchmark in opened.benchmarks):
         return attacks
     for model in opened.models:
-        warned = {b.name: w for b, w in _warned(opened, found.cells, model.label)}
+        warned = {b.name: w for b, w in _warned(opened, found, model.label)}
         plain = tuple(b.name for b in opened.benchmarks if not b.attack and b.name in warned)
         if plain:
             calm = _together([warned[name] for name in plain])
@@ -82,16 +83,13 @@ def attacks_of(opened: Opened, found: Records) -> list[Attack]:
     return attacks
 
 
-def _warned(
-    opened: Opened, cells: Mapping[tuple[str, str], Cell], model: str
-) -> Iterator[tuple[Loaded, Warned]]:
+def _warned(opened: Opened, found: Records, model: str) -> Iterator[tuple[Loaded, Warned]]:
     """The benchmarks on which thoughts of a model were looked into, with those that warned."""
     for benchmark in opened.benchmarks:
-        cell, looker = cells.get((model, benchmark.name)), opened.looker_of(benchmark)
-        if cell is None or looker is None:
+        looker = opened.looker_of(benchmark)
+        if looker is None:
             continue
-        cell.abstaining, cell.rule = opened.abstaining(), opened.plan.jury
-        cell.cascade = opened.cascade_of(benchmark)
+        cell = headline_cell(opened, found, model, benchmark)
         judges = [j.label for j in opened.judges_of(benchmark)]
         looked = list(followed(cell, opened.protocols(benchmark)[0], judges, looker))
         rows = [(row, s) for row, s in looked if s.told and s.noticed]

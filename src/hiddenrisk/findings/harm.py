@@ -14,6 +14,7 @@ import numpy as np
 from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.cell import SCORED_OUTCOMES
 from hiddenrisk.findings.tested import Tested
+from hiddenrisk.headline import headline_cell
 from hiddenrisk.opening import Opened
 from hiddenrisk.records import Records
 from hiddenrisk.stats.paired import paired_test
@@ -132,11 +133,7 @@ def _grades(
     opened: Opened, found: Records, benchmark: Loaded, label: str, name: str
 ) -> Iterator[tuple[_Sample, float]]:
     """The grades of a model's dialogues that are in the headline."""
-    cell = found.cells.get((label, benchmark.name))
-    if cell is None:
-        return
-    cell.abstaining, cell.rule = opened.abstaining(), opened.plan.jury
-    cell.cascade = opened.cascade_of(benchmark)
+    cell = headline_cell(opened, found, label, benchmark)
     judges = [j.label for j in opened.judges_of(benchmark)]
     for row in range(len(cell)):
         grade = cell.grade(row, name, judges)
