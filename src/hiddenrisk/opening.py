@@ -230,24 +230,9 @@ def open_plan(plan: Plan, settings: Settings, command: str, stored: Stored | Non
         UsageError: something is unknown, missing, or cannot be read.
     """
     _check_decodings(plan.decodings)
-    for text in () if stored else plan.models:
-        if options := without_options(text, OPTIONS)[1]:
-            raise UsageError(f"?{next(iter(options))} in '{text}' is an option of a judge")
-    models = (
-        stored.models
-        if stored
-        else tuple(open_model(text, name) for text, name in asked_under(plan))
-    )
+    models = stored.models if stored else _models(plan)
     distinct("model", [m.label for m in models])
-    limit = settings.concurrency or (
-        SLOTS if all(m.provider == "local" for m in models) else _REMOTE_LIMIT
-    )
-    policy = Policy(
-        limit=limit,
-        tries=settings.tries,
-        timeout_s=settings.timeout_s,
-        hang_after_s=settings.hang_after_s,
-    )
+    policy = _policy(settings, models)
     known = stored.judges if stored else None
     opening = open_judge if known is None else partial(stored_judge, identities=known)
     judges = tuple(opening(text, policy) for text in plan.judges)
@@ -259,34 +244,10 @@ def open_plan(plan: Plan, settings: Settings, command: str, stored: Stored | Non
         tell_twins_apart([j.endpoint.model for j in judges if j.endpoint])
         _tell_cheap_apart(cheap, judges)
     distinct("label", [*(m.label for m in models), *(f"judge {j.label}" for j in judges)])
-    if cheap and all(j.endpoint is None for j in judges):
-        raise UsageError(
-            "--cascade saves calls of a judge that is a model; name the dear one with --judge"
-        )
-    if fallbacks and all(j.endpoint is None for j in judges):
-        raise UsageError(
-            "--fallback is asked where a judge that is a model gives no verdict, and rules always "
-            "give one; name that judge with --judge"
-        )
-    if plan.insights == "judge" and first_model(judges) is None:
-        raise UsageError(
-            "--insights judge needs a judge that is a model; name one with --judge (a guard only "
-            "classifies)"
-        )
-    if plan.insights == "judge" and plan.parts == "answer":
-        raise UsageError("--insights judge looks into the thinking; leave out --parts answer")
-    benchmarks = (
-        stored.benchmarks
-        if stored
-        else tuple(open_benchmark(text, settings.data_dir) for text in plan.benchmarks)
-    )
+    _check_judges(plan, judges)
+    benchmarks = stored.benchmarks if stored else _benchmarks(plan, settings)
     distinct("benchmark", [b.name for b in benchmarks])
-    for benchmark in benchmarks:
-        if not any(plan.parts in ("both", p.value) for p in benchmark.parts):
-            raise UsageError(
-                f"{benchmark.name} judges the {benchmark.parts[0].value} only; leave out "
-                f"--parts {plan.parts}, or the benchmark"
-            )
+    _check_parts(plan, benchmarks)
     opened = Opened(
         plan=plan,
         settings=settings,
@@ -308,6 +269,56 @@ def open_plan(plan: Plan, settings: Settings, command: str, stored: Stored | Non
     if settings.budget is not None:
         _see_prices_are_known(opened)
     return opened
+
+
+def _models(plan: Plan) -> tuple[Model, ...]:
+    for text in plan.models:
+        if options := without_options(text, OPTIONS)[1]:
+            raise UsageError(f"?{next(iter(options))} in '{text}' is an option of a judge")
+    return tuple(open_model(text, name) for text, name in asked_under(plan))
+
+
+def _benchmarks(plan: Plan, settings: Settings) -> tuple[Loaded, ...]:
+    return tuple(open_benchmark(text, settings.data_dir) for text in plan.benchmarks)
+
+
+def _policy(settings: Settings, models: Sequence[Model]) -> Policy:
+    local = all(m.provider == "local" for m in models)
+    return Policy(
+        limit=settings.concurrency or (SLOTS if local else _REMOTE_LIMIT),
+        tries=settings.tries,
+        timeout_s=settings.timeout_s,
+        hang_after_s=settings.hang_after_s,
+    )
+
+
+def _check_judges(plan: Plan, judges: Sequence[Judge]) -> None:
+    """See that what the plan wants of its judges is something that they can do."""
+    if plan.cascade and all(j.endpoint is None for j in judges):
+        raise UsageError(
+            "--cascade saves calls of a judge that is a model; name the dear one with --judge"
+        )
+    if plan.fallbacks and all(j.endpoint is None for j in judges):
+        raise UsageError(
+            "--fallback is asked where a judge that is a model gives no verdict, and rules always "
+            "give one; name that judge with --judge"
+        )
+    if plan.insights == "judge" and first_model(judges) is None:
+        raise UsageError(
+            "--insights judge needs a judge that is a model; name one with --judge (a guard only "
+            "classifies)"
+        )
+    if plan.insights == "judge" and plan.parts == "answer":
+        raise UsageError("--insights judge looks into the thinking; leave out --parts answer")
+
+
+def _check_parts(plan: Plan, benchmarks: Sequence[Loaded]) -> None:
+    for benchmark in benchmarks:
+        if not any(plan.parts in ("both", p.value) for p in benchmark.parts):
+            raise UsageError(
+                f"{benchmark.name} judges the {benchmark.parts[0].value} only; leave out "
+                f"--parts {plan.parts}, or the benchmark"
+            )
 
 
 def _see_prices_are_known(opened: Opened) -> None:
