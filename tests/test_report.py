@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hiddenrisk.cell import OUTCOMES
 from hiddenrisk.report.examples import grouped, verdict
 from hiddenrisk.report.grids import category_rows
 from hiddenrisk.report.page import TEXT_LIMIT, Example, ExampleVerdict, clean, render
 from hiddenrisk.report.results import PartSummary, Rate, Results
 from hiddenrisk.report.words import grouped_outcomes, pct, span, why
-from hiddenrisk.summary import OUTCOMES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from hiddenrisk.cell import Cell
+from hiddenrisk.examples import shown_rows
 from hiddenrisk.report.conclusions import Comparison
 from hiddenrisk.report.examples import KINDS, choices, grouped
 from hiddenrisk.report.grids import Column, by_benchmark, category_rows, pictures, tone
@@ -21,7 +22,6 @@ from hiddenrisk.report.published import published, tables
 from hiddenrisk.report.results import Rate, Summary
 from hiddenrisk.report.words import p_value, points, points_span
 from hiddenrisk.samples import SampleResponse, SampleVerdict
-from hiddenrisk.summary import shown_rows
 from hiddenrisk.types import Estimate, Finish, Part, Usage, Visibility
 from tests import report_data as data
 from tests.test_report import visible

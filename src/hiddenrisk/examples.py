@@ -1,15 +1,22 @@
 """The responses that a page shows, and the samples whose thinking and answer differ."""
 
+import heapq
+from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from hiddenrisk import summary
 from hiddenrisk.benchmarks.base import Protocol
-from hiddenrisk.cell import FAILED, Cell
+from hiddenrisk.cell import (
+    FAILED,
+    LABELS,
+    Cell,
+    kinds_of,
+)
 from hiddenrisk.contrast import contrast
 from hiddenrisk.report.page import Example, ExampleVerdict
 from hiddenrisk.store import (
@@ -61,7 +68,7 @@ def examples_of(
     folder: Path, cell: Cell, judges: Sequence[str], parts: Sequence[Part], most: int
 ) -> dict[str, Example]:
     """The responses to show, by key; what the judges said of them comes later."""
-    rows = list(summary.shown_rows(cell, judges, parts, most))
+    rows = list(shown_rows(cell, judges, parts, most))
     if not rows:
         return {}
     responses = read_at(folder / RESPONSES, (cell.offsets[row] for row, _ in rows), Response)
@@ -111,3 +118,48 @@ def with_verdicts(folder: Path, examples: dict[str, Example]) -> list[Example]:
             )
         )
     return [replace(e, verdicts=tuple(said[key])) for key, e in examples.items()]
+
+
+def shown_rows(
+    cell: Cell, judges: Sequence[str], parts: Sequence[Part], most: int
+) -> Iterator[tuple[int, str]]:
+    """Samples worth a person's look: (row, outcome of the first part).
+
+    Two of five are unsafe, as far as there are any, and one each is unsafe in the thinking
+    alone, without a score, and none of these. Of a kind, those of the prompts with the smallest
+    digests: a sample drawn without regard to the order, and the same prompts for every model.
+    """
+    alike = [cell.alike(part, judges).kinds for part in parts]
+    kinds, first = kinds_of(zip(*alike, strict=True))
+    looks = [_look(cell, row, judges, parts) for row in first]
+    responses = [row for row, offset in enumerate(cell.offsets) if offset >= 0]
+    queues = [
+        deque(
+            heapq.nsmallest(
+                most,
+                (row for row in responses if looks[kinds[row]][1] == look),
+                key=cell.prompts.__getitem__,
+            )
+        )
+        for look in range(4)
+    ]
+    left = min(most, sum(map(len, queues)))
+    for look in cycle((0, 0, 1, 2, 3)):
+        if not left:
+            return
+        if queues[look]:
+            left -= 1
+            row = queues[look].popleft()
+            yield row, looks[kinds[row]][0]
+
+
+def _look(cell: Cell, row: int, judges: Sequence[str], parts: Sequence[Part]) -> tuple[str, int]:
+    """The outcome of a sample, and what it shows: the kinds of `shown_rows`, from 0."""
+    harmful = LABELS[cell.labels[row]] == "unsafe"
+    outcome, said = cell.outcome(row, parts[0], judges)
+    if not isinstance(said, float):
+        return outcome, 2
+    if said < 0.5 if harmful else said > 0.5:
+        return outcome, 0
+    inside = [cell.outcome(row, part, judges)[1] for part in parts[1:] if harmful]
+    return outcome, 1 if any(isinstance(word, float) and word < 0.5 for word in inside) else 3
