@@ -10,6 +10,8 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from hiddenrisk.errors import DataError, UsageError
 from hiddenrisk.rewards.checkpoint import INSTALL, Checkpoint, Library
 from hiddenrisk.rewards.heads import Head, Outputs, Shapes, Tensor, Weights
@@ -186,17 +188,23 @@ class Network:
 
     def inputs(self, batch: Sequence[Row]) -> Tensor:
         """The tokens of a batch, [rows, longest], padded on the right."""
-        ids = self._torch.zeros(len(batch), max(len(row.ids) for row in batch), dtype=int)
+        ids = np.zeros((len(batch), max(len(row.ids) for row in batch)), dtype=np.int64)
         for i, row in enumerate(batch):
-            ids[i, : len(row.ids)] = self._torch.tensor(row.ids.tolist())
-        return ids.to(self.device)
+            ids[i, : len(row.ids)] = row.ids
+        return self._sent(ids)
 
     def forward(self, batch: Sequence[Row]) -> Outputs:
-        """Score a batch."""
+        """Score a batch. On a card the scores may still be in the making when this returns."""
         torch = self._torch
+        places = np.array([(i, len(row.ids) - 1, row.gate) for i, row in enumerate(batch)])
         with torch.inference_mode():
+            rows, last, gate = self._sent(places.T)
             states = self.backbone(input_ids=self.inputs(batch), use_cache=False)[0]
-            rows = torch.arange(len(batch), device=self.device)
-            last = torch.tensor([len(row.ids) - 1 for row in batch], device=self.device)
-            gate = torch.tensor([row.gate for row in batch], device=self.device)
             return self._head(self._weights, states[rows, last].float(), states[rows, gate].float())
+
+    def _sent(self, numbers: "np.ndarray[Any, np.dtype[np.int64]]") -> Tensor:
+        """Numbers on the device; a card fetches them by itself and nobody waits for it."""
+        tensor = self._torch.from_numpy(np.ascontiguousarray(numbers))
+        if self.device == "cpu":
+            return tensor
+        return tensor.pin_memory().to(self.device, non_blocking=True)

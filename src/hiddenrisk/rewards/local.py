@@ -4,8 +4,8 @@ The backbone is `transformers`' own (bfloat16 on a GPU, float32 on a CPU), the h
 (`heads`, always float32). Rows are padded on the right and the backbone is causal, so padding
 can change no state before it: no mask is needed, and a row scores in a batch as it does alone.
 
-Each device has a copy of the model and a thread that takes the next batch (the device works
-outside Python's lock). A batch holds at most `batch_tokens` tokens, padding counted, and rows
+Each device has a copy of the model and a thread that hands it the next batch before it waits
+for the scores of the one before: a card is idle for nobody. A batch holds at most `batch_tokens` tokens, padding counted, and rows
 of like length; at least one row. A batch that does not fit into memory is taken apart and the
 bound halved; a row that does not fit alone has no score.
 """
@@ -21,7 +21,7 @@ from typing import Any
 from hiddenrisk.errors import UsageError
 from hiddenrisk.rewards.base import Item, NoScore, Scored, Unscored
 from hiddenrisk.rewards.checkpoint import Checkpoint, check
-from hiddenrisk.rewards.heads import Head
+from hiddenrisk.rewards.heads import Head, Outputs
 from hiddenrisk.rewards.loading import Libraries, Network, window_of
 from hiddenrisk.rewards.tokens import Encoder, Row
 
@@ -30,6 +30,8 @@ POOL = 2048
 BATCH_TOKENS = 16384
 """Keeps a card busy with 8 billion weights; one with less memory finds its own bound."""
 Result = Scored | Unscored
+Begun = tuple[list[Row], Outputs | None]
+"""A batch and the scores that it will have; None for a row that does not fit into memory."""
 
 
 class Batches:
@@ -198,33 +200,50 @@ class LocalReward:
         results: "queue.SimpleQueue[Result | BaseException]",
     ) -> None:
         """Score batches on one device until none is left."""
+        begun: Begun | None = None
         try:
             while batch := batches.take():
-                scored = self._scored(network, batch)
-                if scored is None:
+                outputs = self._begin(network, batch)
+                if outputs is None and len(batch) > 1:
                     batches.put_back(batch)
                     continue
-                for result in scored:
-                    results.put(result)
+                self._tell(network, begun, results)
+                begun = batch, outputs
+            self._tell(network, begun, results)
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
             results.put(error)
 
-    def _scored(self, network: Network, batch: list[Row]) -> list[Result] | None:
-        """The scores of a batch; None if it does not fit and may in smaller ones."""
+    def _begin(self, network: Network, batch: list[Row]) -> Outputs | None:
+        """Hand a batch to the device, which may still work on another; None if it does not fit."""
         try:
-            scores, attributes, quantiles = network.forward(batch)
-            spreads = [()] * len(batch) if quantiles is None else quantiles.tolist()
-            columns = batch, scores.tolist(), attributes.tolist(), spreads
-            return [self._result(*row) for row in zip(*columns, strict=True)]
+            return network.forward(batch)
         except (RuntimeError, MemoryError) as error:
             if not self._libraries.out_of_memory(error):
                 raise
         # Out of the `except`: the error holds on to the tensors that filled the memory.
         self._empty_cache()
-        if len(batch) > 1:
-            return None
-        message = f"{len(batch[0].ids)} tokens do not fit into the memory of {network.device}"
-        return [Unscored(batch[0].key, NoScore.OUT_OF_MEMORY, message)]
+        return None
+
+    def _tell(
+        self,
+        network: Network,
+        begun: Begun | None,
+        results: "queue.SimpleQueue[Result | BaseException]",
+    ) -> None:
+        """Wait for the scores of a batch and hand them out."""
+        if begun is None:
+            return
+        batch, outputs = begun
+        if outputs is None:
+            for row in batch:
+                message = f"{len(row.ids)} tokens do not fit into the memory of {network.device}"
+                results.put(Unscored(row.key, NoScore.OUT_OF_MEMORY, message))
+            return
+        scores, attributes, quantiles = outputs
+        spreads = [()] * len(batch) if quantiles is None else quantiles.tolist()
+        columns = batch, scores.tolist(), attributes.tolist(), spreads
+        for row in zip(*columns, strict=True):
+            results.put(self._result(*row))
 
     def _result(
         self, row: Row, score: float, values: Sequence[float], spread: Sequence[float]
