@@ -15,7 +15,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from hiddenrisk.errors import UsageError
@@ -128,6 +128,8 @@ class LocalReward:
         self.batch_tokens = batch_tokens
         """Of a batch, at most; less from when one did not fit into memory."""
         self.networks: list[Network] = []
+        self._threads: list[ThreadPoolExecutor] = []
+        """One for each network, kept: a card takes most of a second to know a new thread."""
 
     def load(self) -> list[Network]:
         """The model on each device, loaded once.
@@ -154,6 +156,9 @@ class LocalReward:
     def close(self) -> None:
         """Give the memory back."""
         self.networks = []
+        for thread in self._threads:
+            thread.shutdown()
+        self._threads = []
         self._empty_cache()
 
     def score(self, items: Sequence[Item]) -> Iterator[Result]:
@@ -161,25 +166,29 @@ class LocalReward:
         if not items:
             return
         networks = self.load()
+        while len(self._threads) < len(networks):
+            self._threads.append(ThreadPoolExecutor(1))
+        workers = list(zip(networks, self._threads, strict=False))
         results: queue.SimpleQueue[Result | BaseException] = queue.SimpleQueue()
         batches = Batches(self.batch_tokens)
         pools = [items[i : i + POOL] for i in range(0, len(items), POOL)]
-        with ThreadPoolExecutor(1 + len(networks)) as threads:
+        drains: list[Future[None]] = []
+        with ThreadPoolExecutor(1) as reader:
             try:
-                ahead = threads.submit(self._read, pools[0])
+                ahead = reader.submit(self._read, pools[0])
                 for following in [*pools[1:], ()]:
                     rows, unreadable = ahead.result()
-                    ahead = threads.submit(self._read, following)  # while these are scored
+                    ahead = reader.submit(self._read, following)  # while these are scored
                     yield from unreadable
                     batches.add(rows)
-                    for network in networks:
-                        threads.submit(self._drain, network, batches, results)
+                    drains = [t.submit(self._drain, n, batches, results) for n, t in workers]
                     for _ in rows:
                         if isinstance(result := results.get(), BaseException):
                             raise result
                         yield result
             finally:
                 batches.clear()
+                wait(drains)
                 self.batch_tokens = batches.most_tokens
 
     def _read(self, items: Sequence[Item]) -> tuple[list[Row], list[Unscored]]:
