@@ -66,6 +66,8 @@ lock: .venv/.dev  ## pin and hash the requirements again: make lock LOCK_ARGS=--
 	@$(LOCK) build.in --output-file build.txt
 	@$(LOCK) dev.in --constraint run.txt --constraint build.txt --output-file dev.txt
 	@$(LOCK) litellm.in --constraint run.txt --constraint dev.txt --output-file litellm.txt
+	@$(LOCK) ray.in --constraint run.txt --constraint dev.txt --constraint litellm.txt \
+		--output-file ray.txt
 	@$(LOCK) rewards.in --constraint run.txt --constraint dev.txt --constraint litellm.txt \
 		--output-file rewards.txt
 

@@ -151,6 +151,11 @@ class Run:
         self._sampling = Sampling(temperature=plan.temperature, max_tokens=plan.max_tokens)
         self._purse: Purse | None = None
 
+    @property
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Of the models that answer, in their order."""
+        return self._endpoints
+
     def charge(self, purse: Purse, prices: Mapping[str, Price | None]) -> None:
         """Count every call against a budget.
 

@@ -89,6 +89,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float = 600.0
     hang_after_s: float = 15.0
     tries: int = 10
+    engine: str = "local"
+    """Where calls are made: "local", "ray", or "ray://HOST:PORT"."""
+    workers: int | None = None
+    """Of a cluster; None for what it has room for."""
     data_dir: Path | None = None
     calibrations: tuple[str, ...] = ()
     """Calibration files, or their folders: rates are corrected by them."""

@@ -13,6 +13,7 @@ import msgspec
 from hiddenrisk.accounting import report
 from hiddenrisk.assess import Run, Tally
 from hiddenrisk.budget import Limits, Purse
+from hiddenrisk.dispatch import at_work
 from hiddenrisk.manifest import (
     RUN,
     claim,
@@ -101,7 +102,8 @@ def conduct(
 ) -> Ended:
     """Carry out a run whose journal is open, then count and report all that is there."""
     purse = _purse(run, opened, folder)
-    stopped = asyncio.run(_until_stopped(run, display(tally), say))
+    with at_work(opened, run.endpoints, say):
+        stopped = asyncio.run(_until_stopped(run, display(tally), say))
     unfinished = stopped and tally.finished < tally.planned
     keep_budget(folder, purse.told if purse else None)
     result = (count or report)(opened, folder, stopped=unfinished)

@@ -78,10 +78,23 @@ data_option = click.option(
 )
 _CALLS = (
     click.option(
+        "--engine",
+        default="local",
+        show_default=True,
+        metavar="ENGINE",
+        help="Where calls are made: `local`, this process; `ray`, the workers of the Ray cluster that runs here, or of a new one on this machine; `ray://HOST:PORT`, those of a cluster elsewhere.",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Workers of a Ray cluster. [default: one for each CPU, 16 at most; for weights, one for each GPU]",
+    ),
+    click.option(
         "--concurrency",
         type=click.IntRange(1),
         metavar="N",
-        help="Calls at once per endpoint, at most; adapts below. [default: 64, or 8 on local/...]",
+        help="Calls at once per endpoint, at most, all workers of a cluster together; adapts below. [default: 64, or 8 on local/...]",
     ),
     data_option,
     click.option(

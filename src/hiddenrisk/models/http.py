@@ -85,6 +85,11 @@ class HttpModel(ABC, Generic[S]):
         self._proxy = _proxy_for(base_url)
         self._url = URL(f"{base_url}{path}")
 
+    @property
+    def keyed(self) -> bool:
+        """Whether it has a key."""
+        return self._key is not None
+
     @abstractmethod
     def _authorization(self, key: str) -> dict[str, str]:
         """The header that holds the key."""

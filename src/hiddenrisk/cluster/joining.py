@@ -1,0 +1,187 @@
+"""A Ray cluster: the one that runs, one at an address, or one started here for this run.
+
+Ray is heavy and optional, so it is imported when it is asked for and not before.
+"""
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+from hiddenrisk import __version__
+from hiddenrisk.cluster.worker import Worker
+from hiddenrisk.errors import UsageError
+
+Library = Any
+INSTALL = 'pip install "hiddenrisk[ray]"'
+LOCAL, RAY = "local", "ray"
+_PROBE_S = 60.0
+_SHARE = 100
+"""Ray counts CPUs in hundredths here: workers that wait for replies need no whole one."""
+
+
+def check_engine(engine: str) -> None:
+    """See that an engine is one that we know, and that what it needs is installed.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if engine == LOCAL:
+        return
+    if engine != RAY and not (engine.startswith("ray://") and engine.removeprefix("ray://")):
+        raise UsageError(
+            f"unknown engine '{engine}'; write local, ray (the cluster that runs here, or a new one "
+            "on this machine), or ray://HOST:PORT (10001 is Ray's usual port for clients)"
+        )
+    if not importlib.util.find_spec("ray"):
+        raise UsageError(f"--engine {engine} needs an extra: {INSTALL}")
+
+
+class RayActor:
+    """A worker that Ray holds."""
+
+    def __init__(self, ray: Library, handle: Library) -> None:
+        self._ray = ray
+        self._handle = handle
+
+    def hello(self) -> Awaitable[bytes]:
+        """See `Worker`, as for the rest."""
+        return self._handle.hello.remote()
+
+    def take(self, orders: bytes) -> Awaitable[None]:
+        """Begin calls, and drop others."""
+        return self._handle.take.remote(orders)
+
+    def collect(self, wait_s: float) -> Awaitable[bytes]:
+        """What is done."""
+        return self._handle.collect.remote(wait_s)
+
+    def close(self) -> Awaitable[None]:
+        """Close its models."""
+        return self._handle.close.remote()
+
+    def kill(self) -> None:
+        """End it for good."""
+        self._ray.kill(self._handle, no_restart=True)
+
+
+class Cluster:
+    """What is joined."""
+
+    def __init__(self, ray: Library, say: Callable[[str], None]) -> None:
+        self._ray = ray
+        self.say = say
+        self.gone: tuple[type[BaseException], ...] = (ray.exceptions.RayError, ConnectionError)
+        """What calls to a lost worker raise; a cluster that is gone, too."""
+        there: dict[str, float] = ray.cluster_resources()
+        self.cpus = there.get("CPU", 0.0)
+        self.gpus = there.get("GPU", 0.0)
+        self.nodes = sum(bool(n["Alive"]) for n in ray.nodes())
+
+    def place(self, recipes: bytes, *, cpus: float, gpus: float) -> RayActor:
+        """Start a worker where there is room; Ray starts it anew when it dies.
+
+        Args:
+            recipes: what it opens.
+            cpus: its share of them; a tenth is a tenth of one.
+            gpus: how many it needs.
+        """
+        options: dict[str, Any] = {
+            "num_cpus": cpus,
+            "num_gpus": gpus,
+            "max_restarts": -1,
+            "max_task_retries": 0,  # the engine tries again, and counts it
+            "scheduling_strategy": "SPREAD",
+        }
+        return RayActor(self._ray, self._ray.remote(Worker).options(**options).remote(recipes))
+
+    def share(self, workers: int) -> float:
+        """The CPUs of each of so many workers: one, or less where there are not enough."""
+        whole = int(self.cpus * _SHARE / max(workers, 1))
+        return max(1, min(_SHARE, whole)) / _SHARE
+
+    def see_nodes(self) -> None:
+        """See that every node has this version of the package.
+
+        Raises:
+            UsageError: one has not.
+        """
+        probe: Library = importlib.import_module("hiddenrisk.cluster.probe")
+        self._ray.cloudpickle.register_pickle_by_value(probe)
+        strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+        ask = self._ray.remote(probe.probe)
+        nodes = [n for n in self._ray.nodes() if n["Alive"] and n["Resources"].get("CPU")]
+        if not nodes:
+            raise UsageError(
+                "the cluster has no node with a CPU for a worker; `ray status` shows it"
+            )
+        asked = [
+            ask.options(num_cpus=0, scheduling_strategy=strategy(n["NodeID"], soft=False)).remote()
+            for n in nodes
+        ]
+        try:
+            found: list[dict[str, str]] = self._ray.get(asked, timeout=_PROBE_S)
+        except self._ray.exceptions.RayError as error:
+            raise UsageError(f"a node of the cluster does not answer: {_said(error)}") from error
+        for node in found:
+            if not node["hiddenrisk"]:
+                raise UsageError(
+                    f"node {node['node']} of the cluster has no hiddenrisk; in the environment that "
+                    f"its Ray runs in: pip install hiddenrisk=={__version__}"
+                )
+            if node["hiddenrisk"] != __version__:
+                raise UsageError(
+                    f"node {node['node']} of the cluster has hiddenrisk {node['hiddenrisk']}, and "
+                    f"this is {__version__}; the two may read a reply differently: install one "
+                    "version everywhere"
+                )
+
+
+@contextmanager
+def joined(engine: str, say: Callable[[str], None]) -> Generator[Cluster]:
+    """Connect to the cluster that an engine names, and let go of it at the end.
+
+    Args:
+        engine: "ray" or "ray://HOST:PORT".
+        say: says a line.
+
+    Raises:
+        UsageError: there is none, it is of another version, or a node lacks the package.
+    """
+    check_engine(engine)
+    # Ray would tell its makers of a cluster that is started here; one that runs is its owner's.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Without a GPU a worker sees none, and Ray would warn of a rule that is to come.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ray: Library = importlib.import_module("ray")
+    address = engine if engine != RAY else None
+    where = f"the cluster at {address}" if address else "a Ray cluster"
+    try:
+        ray.init(address, log_to_driver=False, logging_level="ERROR")
+    except (ray.exceptions.RayError, RuntimeError, ValueError, OSError, TimeoutError) as error:
+        raise UsageError(_refused(where, address, error)) from error
+    try:
+        cluster = Cluster(ray, say)
+        cluster.see_nodes()
+        yield cluster
+    finally:
+        ray.shutdown()
+
+
+def _refused(where: str, address: str | None, error: Exception) -> str:
+    said = _said(error)
+    if "version" in said.lower() and "mismatch" in said.lower():
+        return f"{where} runs another version of Ray or of Python than this: {said}"
+    step = (
+        "Is it up, and is this its port for clients (10001, where nobody changed it)?"
+        if address
+        else "RAY_ADDRESS names the one to join; without one, Ray starts its own on this machine."
+    )
+    return f"cannot join {where}: {said}. {step} One that wants a token: RAY_AUTH_MODE=token"
+
+
+def _said(error: BaseException) -> str:
+    """The words of an error of Ray's, on one line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
