@@ -118,15 +118,15 @@ class Nodes:
             )
 
 
-def workers_of(nodes: Nodes) -> list[psutil.Process]:
-    """The processes of our workers on these nodes."""
+def workers_of(nodes: Nodes, kind: str = "Worker") -> list[psutil.Process]:
+    """The processes of our workers on these nodes, by the name of their class."""
     found: list[psutil.Process] = []
     for pid in nodes.pids:
         try:
             below = psutil.Process(pid).children(recursive=True)
         except psutil.Error:
             continue
-        found += [p for p in below if "ray::Worker" in " ".join(_line(p))]
+        found += [p for p in below if f"ray::{kind}" in " ".join(_line(p))]
     return found
 
 

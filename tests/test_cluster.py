@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from hiddenrisk.cluster import joining
 from hiddenrisk.errors import UsageError
 from tests.clusters import Nodes, needs_ray, workers_of
 from tests.conftest import CommandLine, Done
+from tests.reward_models import needs_torch, save
 from tests.servers import Ask, ChatServer, Reply, verdict
 
 pytestmark = [needs_ray, pytest.mark.timeout(400)]
@@ -116,7 +118,8 @@ def _lasting(found: list[dict[str, Any]]) -> list[str]:
     clock = {"at", "latency_s", "tries"}
     kept = [{k: v for k, v in r.items() if k not in clock} for r in found]
     for one in kept:
-        if isinstance(raw := one.get("raw"), dict):
+        if "finish" in one:  # a response: what the provider sent
+            raw: dict[str, Any] = one["raw"]
             one["raw"] = {k: v for k, v in raw.items() if k not in {"id", "created"}}
     return [json.dumps(one) for one in sorted(kept, key=lambda r: r["key"])]
 
@@ -247,6 +250,49 @@ def test_a_model_that_a_worker_cannot_reach_is_told_of_in_one_sentence(
     assert "cannot reach nobody" in done.lines[-1]
 
 
+@needs_torch
+def test_reward_models_score_on_workers_as_they_do_here_and_outlive_one_of_them(
+    hiddenrisk: CommandLine, nodes: Nodes, tmp_path: Path
+) -> None:
+    rows = [
+        {"id": f"p{i}", "prompt": f"Question {i}?", "answer": "Gladly. " + "step. " * (i % 50 + 1)}
+        for i in range(1500)
+    ]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert hiddenrisk("import", "t.jsonl", "--judge", "builtin", "--out", "here").code == 0
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    reward = f"armorm={save(tmp_path / 'rm', 'armorm')}"
+    assert hiddenrisk("harm", "here", "--reward", reward).code == 0
+    env = nodes.env | {"RAY_ADDRESS": nodes.address}
+    command = ("harm", "there", "--reward", reward, "--engine", "ray", "--workers", "2")
+    run = hiddenrisk.start(*command, env=env)
+    wait_until(lambda: len(records(hiddenrisk, "rewards", "there")) > 0)
+    workers_of(nodes, "RewardWorker")[0].kill()
+    assert run.wait(200) == 0, hiddenrisk.said()
+    here, there = (
+        {r["key"]: r["score"] for r in records(hiddenrisk, "rewards", out)}
+        for out in ("here", "there")
+    )
+    assert len(records(hiddenrisk, "rewards", "there")) == len(there) == 1500
+    assert there == pytest.approx(here, abs=1e-4)
+
+
+@needs_torch
+def test_a_reward_model_that_a_worker_cannot_open_is_told_of_in_one_sentence(
+    hiddenrisk: CommandLine, nodes: Nodes, tmp_path: Path
+) -> None:
+    row = {"id": "a", "prompt": "Question?", "answer": "Gladly. First step."}
+    (tmp_path / "t.jsonl").write_text(json.dumps(row) + "\n")
+    assert hiddenrisk("import", "t.jsonl", "--judge", "builtin", "--out", "run").code == 0
+    done = hiddenrisk(
+        *("harm", "run", "--reward", "armorm=/nowhere", "--engine", "ray"),
+        env=nodes.env | {"RAY_ADDRESS": nodes.address},
+    )
+    assert done.code == 2, done
+    assert "a worker of the cluster cannot begin" in done.lines[-1]
+    assert "/nowhere" in done.lines[-1]
+
+
 def test_a_cluster_that_is_not_there_is_told_of_in_one_sentence(
     hiddenrisk: CommandLine, server: ChatServer
 ) -> None:
@@ -319,6 +365,6 @@ def test_an_engine_that_nobody_knows_is_wrong_use(engine: str) -> None:
 
 
 def test_without_ray_a_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joining.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(joining, "installed", lambda: False)
     with pytest.raises(UsageError, match=r"hiddenrisk\[ray\]"):
         joining.check_engine("ray")

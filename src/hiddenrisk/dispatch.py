@@ -19,7 +19,7 @@ from hiddenrisk.engine import Endpoint
 from hiddenrisk.judges.forms import OPTIONS
 from hiddenrisk.models.spec import parse, without_options
 from hiddenrisk.opening import Opened
-from hiddenrisk.plan import asked_under
+from hiddenrisk.plan import Settings, asked_under
 
 _MOST_WORKERS = 16
 """Where the user does not say how many; one driver keeps no more of them busy."""
@@ -43,11 +43,10 @@ def at_work(
     Raises:
         UsageError: the cluster cannot be joined.
     """
-    engine = opened.settings.engine
-    if engine == LOCAL:
-        yield
-        return
-    with joined(engine, say) as cluster:
+    with at_hand(opened.settings, say) as cluster:
+        if cluster is None:
+            yield
+            return
         asked = recipes_of(opened, endpoints)
         before = [endpoint.model for endpoint, _ in asked]
         _hand_over(asked, cluster, opened.settings.workers)
@@ -56,6 +55,20 @@ def at_work(
         finally:
             for (endpoint, _), model in zip(asked, before, strict=True):
                 endpoint.model = model
+
+
+@contextmanager
+def at_hand(settings: Settings, say: Callable[[str], None]) -> Generator[Cluster | None]:
+    """The cluster that settings name; None where they name this process.
+
+    Raises:
+        UsageError: the cluster cannot be joined.
+    """
+    if settings.engine == LOCAL:
+        yield None
+        return
+    with joined(settings.engine, say) as cluster:
+        yield cluster
 
 
 def recipes_of(opened: Opened, endpoints: Sequence[Endpoint]) -> list[tuple[Endpoint, Recipe]]:

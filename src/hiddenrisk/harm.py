@@ -17,6 +17,7 @@ import msgspec
 from hiddenrisk.accounting import report
 from hiddenrisk.asking import digest
 from hiddenrisk.assess import Tally
+from hiddenrisk.cluster.joining import Cluster
 from hiddenrisk.engine import Policy
 from hiddenrisk.errors import UsageError
 from hiddenrisk.harm_summary import reward_models, unsafe_texts
@@ -24,6 +25,7 @@ from hiddenrisk.opening import Opened
 from hiddenrisk.plan import Settings
 from hiddenrisk.preferred import Preferred, read_preferences
 from hiddenrisk.records import Records, read_records
+from hiddenrisk.remote_rewards import RemoteReward
 from hiddenrisk.reopening import open_headline
 from hiddenrisk.rewards import REWARDS as MODELS
 from hiddenrisk.rewards import labelled, open_reward
@@ -76,8 +78,18 @@ def open_harm(
     *,
     batch_tokens: int = BATCH_TOKENS,
     calibrations: Sequence[Path] = (),
+    cluster: Cluster | None = None,
 ) -> Harm:
     """Resolve the run and the reward models; no weights are loaded and nothing is sent yet.
+
+    Args:
+        folder: the run directory.
+        specs: the reward models.
+        parts: whose unsafe texts.
+        settings: how endpoints are asked.
+        batch_tokens: of one batch, padding included.
+        calibrations: how often reward models prefer what people do.
+        cluster: who holds the weights, if this machine does not.
 
     Raises:
         StoreError: it is no run that can be opened.
@@ -85,7 +97,7 @@ def open_harm(
     """
     opened = open_headline(folder, settings)
     policy = policy_of(settings)
-    rewards = tuple(_open(text, folder, batch_tokens, policy) for text in specs)
+    rewards = tuple(_open(text, folder, batch_tokens, policy, settings, cluster) for text in specs)
     labels = [reward.label for reward in rewards]
     if twice := next((label for label in labels if labels.count(label) > 1), None):
         raise UsageError(f"two reward models are called '{twice}'; name them apart: NEW=SPEC")
@@ -123,10 +135,19 @@ def _check_known(path: Path, harm: Harm, folder: Path) -> None:
         )
 
 
-def _open(spec: str, folder: Path, batch_tokens: int, policy: Policy) -> RewardModel:
+def _open(
+    spec: str,
+    folder: Path,
+    batch_tokens: int,
+    policy: Policy,
+    settings: Settings,
+    cluster: Cluster | None,
+) -> RewardModel:
     label, _, rest = spec.rpartition("=")
     if rest == NAME and label not in MODELS:
         return RubricReward(folder, label or NAME)
+    if cluster is not None and "://" not in spec:  # an endpoint is asked from here
+        return RemoteReward(cluster, spec, batch_tokens, settings.workers)
     return open_reward(spec, batch_tokens=batch_tokens, policy=policy)
 
 

@@ -44,6 +44,7 @@ Examples:
   hiddenrisk harm runs/r1 --reward armorm --reward qrm --batch-tokens 65536
   hiddenrisk harm runs/r1 --reward http://localhost:8000#my-rm?api=classify --parts both
   hiddenrisk harm runs/r1 --limit 200 --calibration calibrations/rewards
+  hiddenrisk harm runs/r1 --engine ray       weights on the GPUs of a Ray cluster, one worker each
 """
 
 
@@ -102,24 +103,27 @@ def harm(
     Exit codes: 0 done; 1 too many failures; 2 wrong use; 130 interrupted, resumable.
     """
     from hiddenrisk.cli.progress import Terminal, display  # noqa: PLC0415 - see the module
+    from hiddenrisk.dispatch import at_hand  # noqa: PLC0415 - as above
     from hiddenrisk.harm import open_harm, score_run  # noqa: PLC0415 - as above
     from hiddenrisk.types import Part  # noqa: PLC0415 - as above
 
     settings = settings_of(options)
     check_text(*sys.argv, str(settings.data_dir or ""))
     wanted = [part for part in Part if parts in ("both", part.value)]
-    opened = open_harm(
-        run,
-        rewards or ("armorm",),
-        wanted,
-        settings,
-        batch_tokens=batch_tokens,
-        calibrations=calibrations,
-    )
-    ask_first(opened, yes=yes)
     console = Terminal(stderr=True)
     try:
-        result = score_run(opened, run, lambda tally: display(console, tally), limit)
+        with at_hand(settings, console.print) as cluster:
+            opened = open_harm(
+                run,
+                rewards or ("armorm",),
+                wanted,
+                settings,
+                batch_tokens=batch_tokens,
+                calibrations=calibrations,
+                cluster=cluster,
+            )
+            ask_first(opened, yes=yes)
+            result = score_run(opened, run, lambda tally: display(console, tally), limit)
     except KeyboardInterrupt:
         again = shlex.join(["hiddenrisk", *sys.argv[1:]])
         click.echo(f"hiddenrisk: interrupted; to resume, run: {plain(again)}", err=True)

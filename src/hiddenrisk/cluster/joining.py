@@ -22,6 +22,11 @@ _SHARE = 100
 """Ray counts CPUs in hundredths here: workers that wait for replies need no whole one."""
 
 
+def installed() -> bool:
+    """Whether Ray is there, without importing it."""
+    return importlib.util.find_spec("ray") is not None
+
+
 def check_engine(engine: str) -> None:
     """See that an engine is one that we know, and that what it needs is installed.
 
@@ -35,7 +40,7 @@ def check_engine(engine: str) -> None:
             f"unknown engine '{engine}'; write local, ray (the cluster that runs here, or a new one "
             "on this machine), or ray://HOST:PORT (10001 is Ray's usual port for clients)"
         )
-    if not importlib.util.find_spec("ray"):
+    if not installed():
         raise UsageError(f"--engine {engine} needs an extra: {INSTALL}")
 
 
@@ -81,21 +86,43 @@ class Cluster:
         self.nodes = sum(bool(n["Alive"]) for n in ray.nodes())
 
     def place(self, recipes: bytes, *, cpus: float, gpus: float) -> RayActor:
-        """Start a worker where there is room; Ray starts it anew when it dies.
+        """Start a worker that makes calls.
 
         Args:
             recipes: what it opens.
             cpus: its share of them; a tenth is a tenth of one.
             gpus: how many it needs.
         """
+        return RayActor(self._ray, self.actor(Worker, recipes, cpus=cpus, gpus=gpus))
+
+    def actor(self, kind: type, *arguments: object, cpus: float, gpus: float) -> Library:
+        """Start a process of a class of ours where there is room; Ray starts it anew when it dies."""
         options: dict[str, Any] = {
             "num_cpus": cpus,
             "num_gpus": gpus,
             "max_restarts": -1,
-            "max_task_retries": 0,  # the engine tries again, and counts it
+            "max_task_retries": 0,  # who asks tries again, and counts it
             "scheduling_strategy": "SPREAD",
         }
-        return RayActor(self._ray, self._ray.remote(Worker).options(**options).remote(recipes))
+        return self._ray.remote(kind).options(**options).remote(*arguments)
+
+    def wait(
+        self, asked: list[Library], timeout_s: float | None
+    ) -> tuple[list[Library], list[Library]]:
+        """What of it is done, at least one unless time runs out, and what is not."""
+        return self._ray.wait(asked, num_returns=1, timeout=timeout_s)
+
+    def get(self, done: Library) -> bytes:
+        """What came back.
+
+        Raises:
+            BaseException: one of `gone`, where the worker was lost.
+        """
+        return self._ray.get(done)
+
+    def end(self, actor: Library) -> None:
+        """End a process for good."""
+        self._ray.kill(actor, no_restart=True)
 
     def share(self, workers: int) -> float:
         """The CPUs of each of so many workers: one, or less where there are not enough."""

@@ -7,11 +7,12 @@ the package would say of anything else is an import error of Ray's own.
 
 def probe() -> dict[str, str]:
     """The node's address, its Python, and its hiddenrisk; "" for none."""
-    import importlib.metadata  # noqa: PLC0415 - this runs on another machine
+    import importlib  # noqa: PLC0415 - this runs on another machine
+    import importlib.metadata  # noqa: PLC0415 - as above
     import platform  # noqa: PLC0415 - as above
+    from typing import Any  # noqa: PLC0415 - as above
 
-    import ray  # noqa: PLC0415 - as above
-
+    ray: Any = importlib.import_module("ray")
     try:
         version = importlib.metadata.version("hiddenrisk")
     except importlib.metadata.PackageNotFoundError:
