@@ -7,6 +7,7 @@
     python -m bench --only coverage  how often the intervals of corrected rates hold the truth
     python -m bench --only intervals how often those of rates and differences do
     python -m bench --only report    a stored run of a million verdicts, counted again
+    python -m bench --only cluster   4 workers of a Ray cluster against one (needs ray: make ray)
     python -m bench --only rewards   how fast reward models score (needs torch: make rewards)
 
 Client and server are processes of their own; only the client is measured (os.wait4).
@@ -35,7 +36,7 @@ CONCURRENCY = 256
 LATENCY_S = 0.05
 PARTS = (
     *("cpu", "memory", "help", "kills", "parsing", "coverage", "intervals", "rewards", "harm"),
-    "report",
+    *("report", "cluster"),
 )
 SERVED = {"cpu", "memory", "help"}
 RESULTS = Path(__file__).parent / "results"
@@ -205,6 +206,10 @@ def main() -> None:
         from bench.report import measure_report  # only this one needs the package itself
 
         found["report"] = measure_report(options.models, options.prompts, options.seed)
+    if "cluster" in options.only:
+        from bench.cluster import measure_cluster  # Ray is needed for nothing else here
+
+        found["cluster"] = measure_cluster(options.slots, options.repeat, options.driver)
     if options.write:
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{options.write}.json"
@@ -244,12 +249,21 @@ def _options() -> argparse.Namespace:
     )
     add("--models", type=int, default=10, help="of the stored run of `report`")
     add("--prompts", type=int, default=52_200, help="that each of them is asked")
+    add("--slots", type=int, default=16, help="calls at once for each worker of `cluster`")
+    add(
+        "--driver",
+        type=int,
+        nargs="*",
+        default=[10_000, 200_000],
+        help="samples for the driver's peak memory in `cluster`; none leaves it out",
+    )
     add("--quick", action="store_true", help="1,000 samples, once; no large memory run; few cells")
     add("--write", metavar="NAME", help="keep the numbers in bench/results/NAME.json")
     options = parser.parse_args()
     if options.quick:
         options.samples, options.repeat, options.memory = 1000, 1, [1000]
         options.models, options.prompts = 2, 5000
+        options.driver = [2000]
     return options
 
 
