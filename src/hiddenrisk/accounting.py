@@ -18,6 +18,7 @@ from hiddenrisk.assess import Judge
 from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.cell import Cell
 from hiddenrisk.corrected import Known, add_corrected, evidence_json
+from hiddenrisk.errors import StoreError
 from hiddenrisk.evidence import settled
 from hiddenrisk.examples import examples_of, flips_of, most_examples, with_verdicts
 from hiddenrisk.headline import headline_cell
@@ -71,6 +72,21 @@ def report(
     write_json(to / SUMMARY, found.summary)
     write_text(to / REPORT, page_of(folder, found.summary, found.shown))
     return found.summary
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The content of a run's summary.json.
+
+    Raises:
+        StoreError: it is not there, or no summary.
+    """
+    path = folder / SUMMARY
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StoreError(
+            f"{path} cannot be read ({error}); `hiddenrisk report {folder}` makes it anew"
+        ) from error
 
 
 def flip_lines(found: Counted) -> str:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hiddenrisk import record_tables, store
-from hiddenrisk.accounting import SUMMARY
+from hiddenrisk.accounting import read_summary
 from hiddenrisk.cell import SEPARATOR
-from hiddenrisk.errors import StoreError, UsageError
+from hiddenrisk.errors import UsageError
+from hiddenrisk.exported import Exported, exported_at
 from hiddenrisk.opening import Opened
 from hiddenrisk.panels import read_manifest
 from hiddenrisk.plan import Settings
@@ -29,15 +30,18 @@ def load(run: str | Path, data_dir: str | Path | None = None) -> "StoredRun":
     """Open a stored run to look at it; nothing is asked, written or counted yet.
 
     Args:
-        run: the run directory.
+        run: the run directory, or what `hiddenrisk export` wrote: a folder, or an address
+            such as s3://BUCKET/NAME.
         data_dir: a local mirror of the benchmarks' data, needed for `outcomes` where they are
             not in the run; HIDDENRISK_DATA, or where they were, if None.
 
     Raises:
-        StoreError: it is no run directory.
-        UsageError: Polars is not installed.
+        StoreError: it is neither a run directory nor an export, or half of one.
+        UsageError: Polars, or what an export needs, is not installed.
     """
     frames()
+    if (found := exported_at(run)) is not None:
+        return ExportedRun(found)
     folder = Path(run)
     manifest = read_manifest(folder)
     told = data_dir or os.environ.get("HIDDENRISK_DATA")
@@ -111,7 +115,12 @@ class StoredRun:
         if "response" not in frame.columns:
             raise UsageError("the frame has no column 'response' to know the texts by")
         wanted: list[str | None] = frame["response"].unique(maintain_order=True).to_list()
-        known = [key for key in wanted if key is not None and key in self._offsets]
+        texts = self._texts([key for key in wanted if key is not None])
+        return frame.join(texts, on="response", how="left")
+
+    def _texts(self, keys: list[str]) -> "DataFrame":
+        """The texts of responses, those of them that are there."""
+        known = [key for key in keys if key in self._offsets]
         offsets = [self._offsets[key] for key in known]
         path = self.folder / store.RESPONSES
         texts = list(store.read_at(path, offsets, _Texts)) if offsets else []
@@ -122,8 +131,7 @@ class StoredRun:
             "thinking": [t.thinking for t in texts],
             "answer": [t.answer for t in texts],
         }
-        schema = dict.fromkeys(read, library.String)
-        return frame.join(library.DataFrame(read, schema=schema), on="response", how="left")
+        return library.DataFrame(read, schema=dict.fromkeys(read, library.String))
 
     @cached_property
     def _offsets(self) -> dict[str, int]:
@@ -141,13 +149,7 @@ class StoredRun:
         Raises:
             StoreError: it is not there, or no summary.
         """
-        path = self.folder / SUMMARY
-        try:
-            return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise StoreError(
-                f"{path} cannot be read ({error}); `hiddenrisk report {self.folder}` makes it anew"
-            ) from error
+        return read_summary(self.folder)
 
     @property
     def rates(self) -> "DataFrame":
@@ -187,6 +189,59 @@ class StoredRun:
     @cached_property
     def _opened(self) -> Opened:
         return open_headline(self.folder, Settings(data_dir=self._data_dir))
+
+
+class ExportedRun(StoredRun):
+    """The same of an export: no benchmark's data and no run directory are needed.
+
+    Columns that redaction took are not in the frames.
+    """
+
+    def __init__(self, found: Exported) -> None:
+        contents = found.contents
+        super().__init__(Path(str(found)), None, contents.models, contents.benchmarks)
+        self._found = found
+
+    def __repr__(self) -> str:
+        told = f"{', '.join(self.models)} on {', '.join(self.benchmarks)}"
+        return f"<export {self._found}: {told}>"
+
+    @cached_property
+    def outcomes(self) -> "DataFrame":
+        """As of a run directory; `hiddenrisk export` counted them."""
+        return _levelled(self._found.frame(record_tables.SAMPLES))
+
+    @cached_property
+    def responses(self) -> "DataFrame":
+        """As of a run directory."""
+        return _levelled(self._found.frame(record_tables.responses(self.folder)))
+
+    @cached_property
+    def verdicts(self) -> "DataFrame":
+        """As of a run directory."""
+        return self._found.frame(record_tables.verdicts(self.folder))
+
+    @cached_property
+    def failures(self) -> "DataFrame":
+        """As of a run directory."""
+        return self._found.frame(record_tables.failures(self.folder))
+
+    @cached_property
+    def rewards(self) -> "DataFrame":
+        """As of a run directory."""
+        return self._found.frame(record_tables.rewards(self.folder))
+
+    def _texts(self, keys: list[str]) -> "DataFrame":
+        return self._found.texts(keys)
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The content of summary.json, as it was when the run was exported.
+
+        Raises:
+            StoreError: there is none.
+        """
+        return self._found.summary()
 
 
 class _Key(msgspec.Struct):

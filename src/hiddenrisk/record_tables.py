@@ -1,22 +1,30 @@
-"""The records of a run as tables, without any text that a model or a judge wrote."""
+"""The records of a run as tables; what a model or a judge wrote only where it is asked for."""
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from hiddenrisk import store
 from hiddenrisk.cell import OUTCOMES, SEPARATOR, prompt_bits
 from hiddenrisk.opening import Opened
 from hiddenrisk.records import read_records
 from hiddenrisk.scores import Column, columns
-from hiddenrisk.tabular import Table, table
-from hiddenrisk.types import Usage
+from hiddenrisk.tabular import Floats, Numbers, Table, Talk, Words, table
+from hiddenrisk.types import Message, Usage
 
 _SAMPLE: dict[str, type] = {"model": str, "benchmark": str, "prompt": str, "repeat": int}
 _USAGE: dict[str, type] = dict.fromkeys(Usage.__struct_fields__, int)
 _WHERE = ("provider", "served_model", "fingerprint")
 """Of a response, what says where it was had."""
+_SAID: dict[str, type] = {
+    "messages": Talk, "thinking": str, "answer": str, "dialogue": Talk, "meta": Words,
+}  # fmt: skip
+_AT_ONCE = 1 << 14
+"""Rows of `outcomes` that are objects at the same time."""
 
 
 def _tokens(usage: Usage) -> tuple[int | None, int | None, int | None]:
@@ -43,28 +51,49 @@ class _Response(msgspec.Struct):
     at: str = ""
 
 
-def responses(folder: Path, *, where: bool = True) -> Table:
+class _WholeResponse(_Response):
+    messages: tuple[Message, ...] = ()
+    thinking: str | None = None
+    answer: str | None = None
+    dialogue: tuple[Message, ...] | None = None
+    meta: dict[str, str] = {}
+
+
+def responses(folder: Path, *, where: bool = True, texts: bool = False) -> Table:
     """How each response came and ended; the first of a key, as the run is counted.
 
     Args:
         folder: the run directory.
         where: whether the table says where it was had: provider, served model, fingerprint.
+        texts: whether it has what was said, without the provider's payload.
     """
-    names = _WHERE if where else ()
+    path = folder / store.RESPONSES
+    more = dict.fromkeys(_WHERE if where else (), str) | (_SAID if texts else {})
 
     def rows() -> Iterator[tuple[object, ...]]:
-        seen: set[str] = set()
-        for r in store.records(folder / store.RESPONSES, _Response):
-            if r.key in seen:
+        kind = _WholeResponse if texts else _Response
+        for first, r in zip(_first(path).tolist(), store.records(path, kind), strict=False):
+            if not first:
                 continue
-            seen.add(r.key)
             sample = (r.key, r.model, r.benchmark, r.prompt, r.repeat, SEPARATOR.join(r.category))
             ended = (r.label, r.finish, r.visibility, r.style, r.latency_s, r.tries)
-            yield (*sample, *ended, *_tokens(r.usage), r.at, *(getattr(r, n) for n in names))
+            yield (*sample, *ended, *_tokens(r.usage), r.at, *(getattr(r, n) for n in more))
 
     ended = {**dict.fromkeys(("label", "finish", "visibility", "style"), str), "latency_s": float}
     kinds: dict[str, type] = {"response": str, **_SAMPLE, "category": str, **ended, "tries": int}
-    return table("responses", {**kinds, **_USAGE, "at": str, **dict.fromkeys(names, str)}, rows())
+    return table("responses", {**kinds, **_USAGE, "at": str, **more}, rows())
+
+
+class _Key(msgspec.Struct):
+    key: str
+
+
+def _first(path: Path) -> NDArray[np.bool_]:
+    """Which records of a file are the first of their key: eight bytes a key, not the key."""
+    keys = np.fromiter((hash(r.key) for r in store.records(path, _Key)), np.int64)
+    first = np.zeros(len(keys), bool)
+    first[np.unique(keys, return_index=True)[1]] = True
+    return first
 
 
 class _Verdict(msgspec.Struct):
@@ -85,18 +114,31 @@ class _Verdict(msgspec.Struct):
     at: str = ""
 
 
-def verdicts(folder: Path) -> Table:
-    """What each judge said of each part; all that was stored, also what is in no headline."""
+class _WholeVerdict(_Verdict):
+    reason: str = ""
+    raw: str = ""
+    grades: dict[str, float] = {}
+
+
+def verdicts(folder: Path, *, texts: bool = False) -> Table:
+    """What each judge said of each part; all that was stored, also what is in no headline.
+
+    Args:
+        folder: the run directory.
+        texts: whether the table has the judge's words, and what it graded beside safety.
+    """
+    more: dict[str, type] = {"reason": str, "raw": str, "grades": Numbers} if texts else {}
 
     def rows() -> Iterator[tuple[object, ...]]:
-        for v in store.records(folder / store.VERDICTS, _Verdict):
+        kind = _WholeVerdict if texts else _Verdict
+        for v in store.records(folder / store.VERDICTS, kind):
             sample = (v.key, v.response, v.model, v.benchmark, v.prompt, v.repeat)
             said = (v.part, v.judge, v.instead_of, v.label, v.score, v.complete, v.calls)
-            yield (*sample, *said, *_tokens(v.usage), v.at)
+            yield (*sample, *said, *_tokens(v.usage), v.at, *(getattr(v, n) for n in more))
 
     said: dict[str, type] = {**dict.fromkeys(("part", "judge", "instead_of", "label"), str)}
     kinds = {"verdict": str, "response": str, **_SAMPLE, **said, "score": float, "complete": bool}
-    return table("verdicts", {**kinds, "calls": int, **_USAGE, "at": str}, rows())
+    return table("verdicts", {**kinds, "calls": int, **_USAGE, "at": str, **more}, rows())
 
 
 class _Failure(msgspec.Struct):
@@ -114,17 +156,30 @@ class _Failure(msgspec.Struct):
     at: str = ""
 
 
-def failures(folder: Path) -> Table:
-    """Calls and judgements that could not be had, also those that were made good later."""
+class _WholeFailure(_Failure):
+    message: str = ""
+    raw: str = ""
+
+
+def failures(folder: Path, *, texts: bool = False) -> Table:
+    """Calls and judgements that could not be had, also those that were made good later.
+
+    Args:
+        folder: the run directory.
+        texts: whether the table has what was said of them, and the start of what came back.
+    """
+    more: dict[str, type] = {"message": str, "raw": str} if texts else {}
 
     def rows() -> Iterator[tuple[object, ...]]:
-        for f in store.records(folder / store.FAILURES, _Failure):
+        kind = _WholeFailure if texts else _Failure
+        for f in store.records(folder / store.FAILURES, kind):
             sample = (f.key, f.model, f.benchmark, f.prompt, f.repeat, f.response)
-            yield (*sample, f.stage, f.reason, f.part, f.judge, f.tries, f.at)
+            said = (f.stage, f.reason, f.part, f.judge, f.tries, f.at)
+            yield (*sample, *said, *(getattr(f, n) for n in more))
 
     said = dict.fromkeys(("response", "stage", "reason", "part", "judge"), str)
     kinds: dict[str, type] = {"failure": str, **_SAMPLE, **said, "tries": int, "at": str}
-    return table("failures", kinds, rows())
+    return table("failures", {**kinds, **more}, rows())
 
 
 class _Reward(msgspec.Struct):
@@ -144,17 +199,44 @@ class _Reward(msgspec.Struct):
     at: str = ""
 
 
-def rewards(folder: Path) -> Table:
-    """What reward models gave unsafe texts, on each model's own scale; None where they failed."""
+class _WholeReward(_Reward):
+    message: str = ""
+    attributes: dict[str, float] = {}
+    quantiles: tuple[float, ...] = ()
+
+
+def rewards(folder: Path, *, texts: bool = False) -> Table:
+    """What reward models gave unsafe texts, on each model's own scale; None where they failed.
+
+    Args:
+        folder: the run directory.
+        texts: whether the table has why there is none in words, and all that the models gave.
+    """
+    more: dict[str, type] = {"message": str, "attributes": Numbers, "quantiles": Floats}
+    more = more if texts else {}
 
     def rows() -> Iterator[tuple[object, ...]]:
-        for r in store.records(folder / store.REWARDS, _Reward):
+        kind = _WholeReward if texts else _Reward
+        for r in store.records(folder / store.REWARDS, kind):
             sample = (r.key, r.response, r.model, r.benchmark, r.prompt, r.repeat, r.part)
-            yield (*sample, r.reward, r.score, r.reason or None, r.length, r.tokens, r.cut, r.at)
+            found = (r.reward, r.score, r.reason or None, r.length, r.tokens, r.cut, r.at)
+            yield (*sample, *found, *(getattr(r, n) for n in more))
 
     said: dict[str, type] = {"part": str, "reward": str, "score": float, "reason": str}
     read: dict[str, type] = {"characters": int, "tokens": int, "cut": bool, "at": str}
-    return table("rewards", {"key": str, "response": str, **_SAMPLE, **said, **read}, rows())
+    kinds: dict[str, type] = {"key": str, "response": str, **_SAMPLE, **said, **read}
+    return table("rewards", {**kinds, **more}, rows())
+
+
+SAMPLES = Table(
+    "samples",
+    {
+        "response": str, **_SAMPLE, "category": str, "label": str, "part": str, "outcome": str,
+        "score": float, "protocol": str, "judges": str,
+    },
+    (),
+)  # fmt: skip
+"""The columns of `outcomes`, without a row."""
 
 
 class _Prompt(msgspec.Struct):
@@ -171,37 +253,58 @@ def outcomes(opened: Opened, folder: Path) -> Table:
 
     def blocks() -> Iterator[list[Sequence[object]]]:
         prompts: dict[int, str] = {}
-        keys: dict[int, str | None] = {-1: None}
+        keys = _Keys()
         for offset, r in store.placed_records(folder / store.RESPONSES, _Prompt):
             prompts[prompt_bits(r.prompt)] = r.prompt
-            keys[offset] = r.key
+            keys.add(offset, r.key)
         for failure in store.records(folder / store.FAILURES, _Prompt):
             prompts[prompt_bits(failure.prompt)] = failure.prompt
         found = read_records(folder, [j.label for j in opened.fallbacks])
         for column in columns(opened, found):
-            yield _block(column, prompts, keys)
+            for start in range(0, len(column), _AT_ONCE):
+                yield _block(column, slice(start, start + _AT_ONCE), prompts, keys)
 
-    said: dict[str, type] = {"category": str, "label": str, "part": str, "outcome": str}
-    kinds: dict[str, type] = {"response": str, **_SAMPLE, **said, "score": float}
-    return Table("samples", {**kinds, "protocol": str, "judges": str}, blocks())
+    return SAMPLES._replace(blocks=blocks())
+
+
+class _Keys:
+    """The keys of responses by their offsets, one after the other: a dict takes thrice as much."""
+
+    def __init__(self) -> None:
+        self._offsets, self._ends, self._text = array("q"), array("q", (0,)), bytearray()
+
+    def add(self, offset: int, key: str) -> None:
+        """Add the next one of the file."""
+        self._offsets.append(offset)
+        self._text += key.encode()
+        self._ends.append(len(self._text))
+
+    def at(self, offsets: NDArray[np.int64]) -> list[str | None]:
+        """Those of the responses that begin there; None for -1, where there is none."""
+        places = np.searchsorted(np.frombuffer(self._offsets, np.int64), offsets).tolist()
+        return [
+            None if offset < 0 else self._text[self._ends[p] : self._ends[p + 1]].decode()
+            for offset, p in zip(offsets.tolist(), places, strict=True)
+        ]
 
 
 def _block(
-    column: Column, prompts: Mapping[int, str], keys: Mapping[int, str | None]
+    column: Column, rows: slice, prompts: Mapping[int, str], keys: _Keys
 ) -> list[Sequence[object]]:
-    n = len(column)
+    offsets = column.offsets[rows]
+    n = len(offsets)
     paths = [SEPARATOR.join(path) for path in column.paths]
-    scores: list[float] = column.scores.tolist()
+    scores: list[float] = column.scores[rows].tolist()
     return [
-        [keys[offset] for offset in column.offsets.tolist()],
+        keys.at(offsets),
         [column.model] * n,
         [column.benchmark] * n,
-        [prompts[bits] for bits in column.prompts.tolist()],
-        column.repeats.tolist(),
-        [paths[path] for path in column.categories.tolist()],
+        [prompts[bits] for bits in column.prompts[rows].tolist()],
+        column.repeats[rows].tolist(),
+        [paths[path] for path in column.categories[rows].tolist()],
         [column.label] * n,
         [column.part.value] * n,
-        [OUTCOMES[outcome] for outcome in column.outcomes.tolist()],
+        [OUTCOMES[outcome] for outcome in column.outcomes[rows].tolist()],
         [None if score != score else score for score in scores],  # not a number: no score
         [column.protocol] * n,
         [" + ".join(column.judges)] * n,

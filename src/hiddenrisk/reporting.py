@@ -11,6 +11,7 @@ from hiddenrisk.accounting import REPORT, SUMMARY, counted, report
 from hiddenrisk.errors import StoreError, UsageError
 from hiddenrisk.manifest import RUN, has_records
 from hiddenrisk.opening import Opened
+from hiddenrisk.parquet import arrow, write_parquet
 from hiddenrisk.plan import Settings
 from hiddenrisk.record_tables import record_tables
 from hiddenrisk.redacting import redacted, redacted_manifest
@@ -19,7 +20,7 @@ from hiddenrisk.report.markdown import markdown
 from hiddenrisk.report.page import render
 from hiddenrisk.report.tables import summary_tables
 from hiddenrisk.store import Journal, cannot_write, write_json, write_text
-from hiddenrisk.tabular import frames, write_csv, write_parquet
+from hiddenrisk.tabular import write_csv
 
 FORMATS = ("html", "md", "csv", "parquet")
 MARKDOWN, TABLES = "report.md", "tables"
@@ -62,7 +63,7 @@ def report_again(folder: Path, settings: Settings, wanted: Wanted) -> Reported:
     if wanted.redact and not elsewhere:
         raise UsageError(f"{folder} itself stays as it is; name a folder for the copy with --to")
     if "parquet" in wanted.formats:
-        frames()
+        arrow()
     opened = open_headline(folder, settings)
     if elsewhere:
         _make(to)

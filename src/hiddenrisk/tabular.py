@@ -14,8 +14,8 @@ if TYPE_CHECKING:  # the extra "frames"; nothing else needs it
     import polars
 
 _FORMULA = "=+-@\t\r\n＝＋－＠"  # noqa: RUF001 - full-width signs begin formulas too
-_AT_ONCE = 100_000
-"""Rows that are held as objects before they are a frame."""
+_AT_ONCE = 4_096
+"""Rows that are held as objects before they are a frame; some have long texts."""
 
 
 class Table(NamedTuple):
@@ -23,7 +23,7 @@ class Table(NamedTuple):
 
     name: str
     columns: Mapping[str, type]
-    """Of str, int, float or bool."""
+    """Of str, int, float or bool; in an export also of the kinds below."""
     blocks: Iterable[Sequence[Sequence[object]]]
     """Each has all columns, of so many rows as it likes."""
 
@@ -32,6 +32,30 @@ class Table(NamedTuple):
         """The rows, one after the other."""
         for block in self.blocks:
             yield from zip(*block, strict=True)
+
+
+class Talk:
+    """Messages: a sequence of `types.Message`."""
+
+
+class Items:
+    """Texts on a label sheet: a sequence of `types.SheetItem`."""
+
+
+class Floats:
+    """A sequence of float."""
+
+
+class Ints:
+    """A sequence of int."""
+
+
+class Numbers:
+    """A mapping of str to float."""
+
+
+class Words:
+    """A mapping of str to str."""
 
 
 def table(name: str, columns: Mapping[str, type], rows: Iterable[Sequence[object]]) -> Table:
@@ -92,20 +116,6 @@ def frame_of(table: Table) -> "polars.DataFrame":
     return library.concat([library.DataFrame(schema=schema), *blocks])
 
 
-def write_parquet(table: Table, path: Path) -> None:
-    """Write a table as Parquet.
-
-    Raises:
-        UsageError: Polars is not installed.
-        StoreError: it cannot be written.
-    """
-    frame = frame_of(table)
-    try:
-        frame.write_parquet(path)
-    except OSError as error:
-        raise cannot_write(path.parent, error) from error
-
-
 def frames() -> Any:  # noqa: ANN401 - a module
     """Polars.
 
@@ -115,7 +125,5 @@ def frames() -> Any:  # noqa: ANN401 - a module
     try:
         import polars  # noqa: PLC0415 - an extra, and it takes a while
     except ImportError as error:
-        raise UsageError(
-            'frames and Parquet files need Polars: pip install "hiddenrisk[frames]"'
-        ) from error
+        raise UsageError('frames need Polars: pip install "hiddenrisk[frames]"') from error
     return polars

@@ -29,6 +29,7 @@ from hiddenrisk.cli.common import (
 )
 from hiddenrisk.cli.compare import compare
 from hiddenrisk.cli.data import data
+from hiddenrisk.cli.export import export
 from hiddenrisk.cli.findings import findings
 from hiddenrisk.cli.gate import gate
 from hiddenrisk.cli.harm import harm
@@ -92,6 +93,7 @@ def cli() -> None:
     hiddenrisk judge RUN --judge SPEC      a stored run by another judge, nothing generated
     hiddenrisk import FILE... --out RUN    recorded transcripts become a run
     hiddenrisk report RUN                  a stored run counted again; Markdown, tables, for sharing
+    hiddenrisk export RUN DEST             partitioned Parquet, in a folder or an object store
     hiddenrisk verify RUN                  are its numbers those of its records, its files as they were?
     hiddenrisk benchmarks                  what can be measured, by which protocols
     hiddenrisk compare A B                 models against each other, on shared prompts
@@ -105,7 +107,7 @@ def cli() -> None:
 
 
 _VERBS = (
-    plan, judge, import_, report, verify, compare, gate, findings, harm, calibrate, labels, data,
+    plan, judge, import_, report, export, verify, compare, gate, findings, harm, calibrate, labels, data,
 )  # fmt: skip
 for verb in _VERBS:
     cli.add_command(verb)

@@ -3,10 +3,11 @@
 import os
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from functools import partial
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -41,16 +42,39 @@ class Terminal(Console):
 def display(console: Console, tally: Tally) -> Generator[None]:
     """Show a tally while the body runs."""
     begun = time.monotonic()
+    try:
+        with telling(console, partial(describe, tally), partial(_line, tally)):
+            yield
+    finally:
+        console.print(describe(tally, time.monotonic() - begun))
+
+
+@contextmanager
+def telling(
+    console: Console,
+    plain: Callable[[float], str],
+    live: Callable[[float], RenderableType] | None = None,
+) -> Generator[None]:
+    """Tell how far something is while the body runs: a line, where there is one to tell.
+
+    Args:
+        console: where to.
+        plain: makes the line, of the seconds that went by.
+        live: the same for a terminal, where it is another one.
+    """
+    begun = time.monotonic()
     ended = threading.Event()
 
     def keep_telling() -> None:
         if console.is_terminal:
-            with Live(_line(tally, begun), console=console, transient=True) as live:
+            made = live or plain
+            with Live(made(0.0), console=console, transient=True) as shown:
                 while not ended.wait(_LIVE_EVERY_S):
-                    live.update(_line(tally, begun))
+                    shown.update(made(time.monotonic() - begun))
         else:
             while not ended.wait(_LINE_EVERY_S):
-                console.print(describe(tally, time.monotonic() - begun))
+                if line := plain(time.monotonic() - begun):
+                    console.print(line)
 
     thread = threading.Thread(target=keep_telling, daemon=True)
     thread.start()
@@ -59,7 +83,6 @@ def display(console: Console, tally: Tally) -> Generator[None]:
     finally:
         ended.set()
         thread.join()
-        console.print(describe(tally, time.monotonic() - begun))
 
 
 def describe(tally: Tally, elapsed_s: float) -> str:
@@ -77,10 +100,10 @@ def describe(tally: Tally, elapsed_s: float) -> str:
     return line
 
 
-def _line(tally: Tally, begun: float) -> Table:
+def _line(tally: Tally, elapsed_s: float) -> Table:
     grid = Table.grid(padding=(0, 1))
     bar = ProgressBar(total=max(1, tally.planned), completed=tally.finished, width=24)
-    grid.add_row(bar, describe(tally, time.monotonic() - begun))
+    grid.add_row(bar, describe(tally, elapsed_s))
     return grid
 
 

@@ -18,7 +18,7 @@ Files (in RUN, or in DIR):
   md       report.md: the same numbers as Markdown, without transcripts
   csv      tables/*.csv: rates, categories, outcomes, comparisons, findings; and from the
            records samples, responses, verdicts, failures, rewards, without any text
-  parquet  the same as Parquet; needs pip install "hiddenrisk[frames]"
+  parquet  the same as Parquet; needs pip install "hiddenrisk[export]"
 
 \b
 Examples:
