@@ -51,6 +51,11 @@ class _Schema(msgspec.Struct):
     hiddenrisk: str
 
 
+def is_export(folder: Path) -> bool:
+    """Whether a folder of this machine holds an export, or half of one."""
+    return any((folder / name).is_file() for name in (ENDED, BEGUN))
+
+
 def exported_at(address: str | os.PathLike[str]) -> "Exported | None":
     """The export at an address; None where a folder of this machine holds none.
 
@@ -59,7 +64,7 @@ def exported_at(address: str | os.PathLike[str]) -> "Exported | None":
         UsageError: fsspec or PyArrow is not installed.
     """
     text = os.fspath(address)
-    if "://" not in text and not any((Path(text) / name).is_file() for name in (ENDED, BEGUN)):
+    if "://" not in text and not is_export(Path(text).expanduser()):
         return None
     arrow()
     storage = Storage(address)
@@ -187,14 +192,13 @@ class Exported:
 
     def _chosen(self, name: str, columns: list[str], wanted: Any) -> Iterator[Any]:  # noqa: ANN401
         """Rows whose first column is wanted; of row groups without one, no other is read."""
-        from pyarrow import compute  # noqa: PLC0415 - an extra
-
+        compute = arrow().compute
         for file in self._parts(name):
             with _Opened(self._storage, file) as found:
                 for group in range(found.num_row_groups):
                     keys = found.read_row_group(group, columns=columns[:1]).column(0)
-                    mask: Any = compute.is_in(keys, value_set=wanted)  # pyright: ignore[reportUnknownMemberType]
-                    if compute.any(mask).as_py():  # pyright: ignore[reportUnknownMemberType]
+                    mask: Any = compute.is_in(keys, value_set=wanted)
+                    if compute.any(mask).as_py():
                         yield found.read_row_group(group, columns=columns).filter(mask)
 
     def summary(self) -> dict[str, Any]:

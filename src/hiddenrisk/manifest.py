@@ -16,6 +16,7 @@ from hiddenrisk.benchmarks.base import Loaded
 from hiddenrisk.cascading import cheap_of
 from hiddenrisk.engine import Policy
 from hiddenrisk.errors import StoreError, UsageError
+from hiddenrisk.exported import is_export
 from hiddenrisk.insights import BUILTIN
 from hiddenrisk.judges import refusal
 from hiddenrisk.judging import stored_judge
@@ -174,6 +175,8 @@ def claim(folder: Path, manifest: dict[str, Any]) -> None:
     try:
         if folder.exists() and not folder.is_dir():
             raise StoreError(f"{folder} is a file; --out names a directory")
+        if is_export(folder):
+            raise StoreError(f"{folder} holds the export of a run; choose another --out")
         folder.mkdir(parents=True, exist_ok=True)
         if not has_records(folder):
             return

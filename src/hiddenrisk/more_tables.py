@@ -13,12 +13,12 @@ _SAMPLE: dict[str, type] = {"model": str, "benchmark": str, "prompt": str, "repe
 _USAGE: dict[str, type] = dict.fromkeys(Usage.__struct_fields__, int)
 
 
-class _Reply(msgspec.Struct):
+class _Reply(msgspec.Struct, frozen=True):
     finish: str
     visibility: str
 
 
-class _Turn(msgspec.Struct):
+class _Turn(msgspec.Struct, frozen=True):
     key: str
     asked: str
     label: str
@@ -35,12 +35,12 @@ class _Turn(msgspec.Struct):
     at: str = ""
 
 
-class _WholeReply(_Reply):
+class _WholeReply(_Reply, frozen=True):
     thinking: str | None = None
     answer: str | None = None
 
 
-class _WholeTurn(_Turn):
+class _WholeTurn(_Turn, frozen=True):
     reply: _WholeReply = msgspec.field()
     problem: str = ""
 
@@ -110,7 +110,7 @@ def sheets(folder: Path) -> Table:
     return _records("sheets", folder / store.SHEETS, Sheet, columns)
 
 
-def _records(name: str, path: Path, kind: type, columns: dict[str, type]) -> Table:
+def _records(name: str, path: Path, kind: type[msgspec.Struct], columns: dict[str, type]) -> Table:
     """A table of fields of records, under their own names."""
     rows = (tuple(getattr(r, column) for column in columns) for r in store.records(path, kind))
     return table(name, columns, rows)

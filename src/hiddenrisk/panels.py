@@ -14,6 +14,7 @@ from hiddenrisk import __version__
 from hiddenrisk.assess import Judge
 from hiddenrisk.cascading import Audit
 from hiddenrisk.errors import StoreError, UsageError
+from hiddenrisk.exported import is_export
 from hiddenrisk.jury import Rule
 from hiddenrisk.manifest import RUN, deputies_of, has_records, rubrics_of
 from hiddenrisk.models.spec import unlabelled
@@ -117,6 +118,11 @@ def _read(folder: Path) -> Manifest:
     path = folder / RUN
     try:
         content = path.read_bytes()
+        if is_export(folder):
+            raise StoreError(
+                f"{folder} is what `hiddenrisk export` wrote of a run: hiddenrisk.load reads it, "
+                "and everything else the run directory itself"
+            )
         if not (folder / RESPONSES).is_file():
             raise StoreError(f"{folder} has no {RESPONSES}: there is nothing to judge yet")
     except OSError as error:

@@ -6,6 +6,7 @@ table whatever is in it (docs/export.md).
 
 from collections.abc import Sequence
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,12 @@ def arrow() -> Any:  # noqa: ANN401 - a module
         UsageError: it is not installed.
     """
     try:
-        import pyarrow  # noqa: PLC0415 - an extra, and it takes a while
-        import pyarrow.parquet  # noqa: PLC0415 - as above
+        library: Any = import_module("pyarrow")  # an extra, and it takes a while
+        import_module("pyarrow.parquet")
+        import_module("pyarrow.compute")
     except ImportError as error:
         raise UsageError('Parquet files need PyArrow: pip install "hiddenrisk[export]"') from error
-    return pyarrow
+    return library
 
 
 def kind_of(kind: type) -> Any:  # noqa: ANN401 - a type of Arrow's

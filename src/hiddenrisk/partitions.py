@@ -7,14 +7,16 @@ Files are numbered over the whole table, so that no two can be one where a file 
 two labels for the same.
 """
 
+import hashlib
 import re
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import msgspec
 
-from hiddenrisk.errors import UsageError
 from hiddenrisk.parquet import Groups, arrays, arrow, kind_of
 from hiddenrisk.storage import Sink, Storage
 from hiddenrisk.tabular import Table
@@ -24,9 +26,9 @@ BY = ("model", "benchmark")
 ROW = "row"
 """The column that says which row of the table it is: files hold them apart."""
 _EMPTY = "__HIVE_DEFAULT_PARTITION__"
-_LONGEST = 255
-"""Bytes of a name in most file systems."""
-_OPEN, _HELD_BYTES, _FILE_BYTES = 64, 64 << 20, 512 << 20
+_LONGEST, _DIGEST = 240, 16
+"""Bytes of a label in a folder's name, of which most file systems take 255; and of a digest."""
+_OPEN, _HELD_BYTES, _FILE_BYTES = 64, 32 << 20, 512 << 20
 """Files open at a time, bytes held back in all of them, and after how many a file ends."""
 _ESCAPED = frozenset("\"#%'*/:=?\\{}[]^<>|&;$`!~+,")
 _PART = re.compile(
@@ -48,35 +50,32 @@ class File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def escaped(label: str) -> str:
     """A label as a part of a folder's name.
 
-    Raises:
-        UsageError: it cannot be one.
+    One that is too long for a folder is shortened, and a digest tells it apart: the whole
+    label is in export.json only.
     """
     if not label:
         return _EMPTY
-    ends = {0, len(label) - 1} if label != label.strip() or label.endswith(".") else set[int]()
-    return "".join(
+    if label == _EMPTY:
+        return f"%5F{label[1:]}"
+    ends = {0} if label[0] == " " else set[int]()
+    ends |= {len(label) - 1} if label[-1] in " ." else set()
+    signs = [
         "".join(f"%{byte:02X}" for byte in sign.encode())
         if sign in _ESCAPED or not sign.isprintable() or place in ends
         else sign
         for place, sign in enumerate(label)
-    )
+    ]
+    sizes = list(accumulate(len(sign.encode()) for sign in signs))
+    if sizes[-1] <= _LONGEST:
+        return "".join(signs)
+    kept = bisect_right(sizes, _LONGEST - _DIGEST - 1)
+    digest = hashlib.blake2b(label.encode(), digest_size=_DIGEST // 2).hexdigest()
+    return "".join([*signs[:kept], "~", digest])
 
 
 def folder_of(name: str, partition: Mapping[str, str]) -> str:
-    """Where the files of a partition of a table are.
-
-    Raises:
-        UsageError: a label is too long for a folder.
-    """
-    steps = [f"{key}={escaped(value)}" for key, value in partition.items()]
-    for step, (key, value) in zip(steps, partition.items(), strict=True):
-        if len(step.encode()) > _LONGEST:
-            raise UsageError(
-                f"the {key} '{value[:40]}...' has {len(value):,} characters, and its folder would "
-                f"have a name of {len(step.encode()):,} bytes where {_LONGEST} can be: it cannot "
-                "be exported under this label"
-            )
-    return "/".join([name, *steps])
+    """Where the files of a partition of a table are."""
+    return "/".join([name, *(f"{key}={escaped(value)}" for key, value in partition.items())])
 
 
 def is_part(path: str, tables: Sequence[str]) -> bool:

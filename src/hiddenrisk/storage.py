@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class Storage:
             else:
                 self._files, self._root = library.core.url_to_fs(text)
         except ImportError as error:
-            raise UsageError(_missing(library, protocol)) from error
+            raise UsageError(_missing(protocol)) from error
         except ValueError as error:
             raise UsageError(
                 f"{self.address} is no address that can be written to or read: "
@@ -65,7 +66,7 @@ class Storage:
 
     def top(self) -> set[str]:
         """The names of the files and folders in it; none where there is no such folder."""
-        with self._reaching("read"):
+        with self.reaching("read"):
             self._files.invalidate_cache()
             try:
                 found: list[str] = self._files.ls(self._root, detail=False)
@@ -75,7 +76,7 @@ class Storage:
 
     def names(self) -> list[str]:
         """All files under it, however deep; none where there is no such folder."""
-        with self._reaching("read"):
+        with self.reaching("read"):
             self._files.invalidate_cache()
             found: list[str] = self._files.find(self._root)
         start = len(self._root) + 1
@@ -83,24 +84,24 @@ class Storage:
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
-        with self._reaching("read"):
+        with self.reaching("read"):
             self._files.invalidate_cache()
             return bool(self._files.isfile(self._path(name)))
 
     def read(self, name: str) -> bytes:
         """The content of a file."""
-        with self._reaching("read"):
+        with self.reaching("read"):
             return bytes(self._files.cat_file(self._path(name)))
 
     def open(self, name: str) -> Any:  # noqa: ANN401 - a file of fsspec's
         """A file to read from, in pieces."""
-        with self._reaching("read"):
+        with self.reaching("read"):
             return self._files.open(self._path(name), "rb")
 
     def create(self, name: str) -> "Sink":
         """A file to write, from its beginning to its end."""
         path = self._path(name)
-        with self._reaching("written to"):
+        with self.reaching("written to"):
             folder = path.rpartition("/")[0]
             if self._folders and folder not in self._made:
                 self._files.makedirs(folder, exist_ok=True)
@@ -117,7 +118,7 @@ class Storage:
     def remove(self, names: Iterable[str]) -> None:
         """Remove files, and the folders that are empty then."""
         for name in names:
-            with self._reaching("written to"):
+            with self.reaching("written to"):
                 self._files.rm_file(self._path(name))
             if isinstance(self._files, _fsspec().get_filesystem_class("file")):
                 _remove_empty(Path(self._path(name)).parent, Path(self._root))
@@ -127,7 +128,7 @@ class Storage:
         return f"{self._root}/{name}"
 
     @contextmanager
-    def _reaching(self, done: str) -> Generator[None]:
+    def reaching(self, done: str) -> Generator[None]:
         """Turn whatever a file system raises into one sentence."""
         try:
             yield
@@ -166,7 +167,7 @@ class Sink:
 
     def write(self, content: bytes) -> int:
         """Add to it."""
-        with self._storage._reaching("written to"):
+        with self._storage.reaching("written to"):
             self._file.write(content)
         self._digest.update(content)
         self.bytes += len(content)
@@ -183,22 +184,23 @@ class Sink:
         """Have all of it stored."""
         if not self.closed:
             self.closed = True
-            with self._storage._reaching("written to"):
+            with self._storage.reaching("written to"):
                 self._file.close()
 
 
 def _fsspec() -> Any:  # noqa: ANN401 - a module
     try:
-        import fsspec  # noqa: PLC0415 - an extra
-        import fsspec.core  # noqa: PLC0415 - as above
+        library: Any = import_module("fsspec")  # an extra
+        import_module("fsspec.core")
     except ImportError as error:
         raise UsageError('exports need fsspec: pip install "hiddenrisk[export]"') from error
-    return fsspec
+    return library
 
 
-def _missing(library: Any, protocol: str) -> str:  # noqa: ANN401 - a module
+def _missing(protocol: str) -> str:
     """Which package an address needs."""
-    known: dict[str, Any] = library.registry.known_implementations.get(protocol, {})
+    registry: Any = import_module("fsspec.registry")
+    known: dict[str, Any] = registry.known_implementations.get(protocol, {})
     package = str(known.get("class", "")).partition(".")[0]
     if package in ("", "fsspec"):  # fsspec's own, by way of another package
         return f"{protocol}:// cannot be used here: {known.get('err', 'fsspec does not know it')}"
