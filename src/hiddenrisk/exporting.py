@@ -21,7 +21,7 @@ from hiddenrisk.exported import BEGUN, ENDED, SCHEMA, Contents, Written
 from hiddenrisk.importing import PROMPTS
 from hiddenrisk.manifest import BENCHMARKS, RUN
 from hiddenrisk.panels import read_manifest
-from hiddenrisk.parquet import arrow, kind_of
+from hiddenrisk.parquet import NAMES, arrow
 from hiddenrisk.partitions import BY, File, is_part, write_table
 from hiddenrisk.plan import Settings
 from hiddenrisk.redacting import redacted, redacted_manifest
@@ -118,7 +118,7 @@ def _json(value: object) -> bytes:
 
 
 def _written(one: Table, parts: list[File]) -> Written:
-    columns = {name: str(kind_of(kind)) for name, kind in one.columns.items()}
+    columns = {name: NAMES[kind] for name, kind in one.columns.items()}
     return Written(rows=sum(part.rows or 0 for part in parts), columns=columns)
 
 

@@ -14,6 +14,14 @@ from hiddenrisk.errors import StoreError, UsageError
 from hiddenrisk.store import cannot_write
 from hiddenrisk.tabular import Floats, Ints, Items, Numbers, Table, Talk, Words
 
+NAMES: dict[type, str] = {
+    str: "string", int: "int64", float: "double", bool: "bool",
+    Talk: "list<struct<role: string, content: string>>",
+    Items: "list<struct<id: string, response: string, part: string, prompt_label: string>>",
+    Floats: "list<double>", Ints: "list<int64>",
+    Numbers: "map<string, double>", Words: "map<string, string>",
+}  # fmt: skip
+"""What export.json calls the types of columns; Arrow's own names differ by its version."""
 GROUP_ROWS, GROUP_BYTES = 1 << 16, 16 << 20
 
 

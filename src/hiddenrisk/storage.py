@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from hiddenrisk.errors import HiddenRiskError, StoreError, UsageError
 
@@ -59,6 +60,7 @@ class Storage:
             raise self._refused("reached", error) from error
         self._root = self._root.rstrip("/")
         self._folders = protocol not in _NO_FOLDERS
+        self._web = protocol in {"http", "https"}
         self._made: set[str] = set()
 
     def __str__(self) -> str:
@@ -125,7 +127,7 @@ class Storage:
         self._made.clear()
 
     def _path(self, name: str) -> str:
-        return f"{self._root}/{name}"
+        return f"{self._root}/{quote(name) if self._web else name}"
 
     @contextmanager
     def reaching(self, done: str) -> Generator[None]:
