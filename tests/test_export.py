@@ -514,9 +514,9 @@ def test_what_is_missing_is_named(
 
 
 def test_a_wrong_table_is_told_with_the_right_ones(hiddenrisk: CommandLine, run: Path) -> None:
-    done = hiddenrisk("export", run, "x", "--table", "respones")
+    done = hiddenrisk("export", run, "x", "--table", "responsess")
     assert (done.code, len(done.lines)) == (2, 1)
-    assert "unknown table 'respones'; did you mean 'responses'?" in done.err
+    assert "unknown table 'responsess'; did you mean 'responses'?" in done.err
 
 
 @pytest.mark.parametrize(

@@ -171,16 +171,16 @@ def test_parquet_tables_are_the_csv_tables_with_types(hiddenrisk: CommandLine, r
     assert scores.dtype == polars.Float64
 
 
-def test_without_polars_parquet_names_the_extra(
+def test_without_pyarrow_parquet_names_the_extra(
     hiddenrisk: CommandLine, run: Path, tmp_path: Path
 ) -> None:
     missing = tmp_path / "missing"
     missing.mkdir()
-    (missing / "polars.py").write_text("raise ImportError('not here')\n")
+    (missing / "pyarrow.py").write_text("raise ImportError('not here')\n")
     paths = os.pathsep.join([str(missing), os.environ.get("PYTHONPATH", "")])
     done = hiddenrisk("report", run, "--format", "parquet", env={"PYTHONPATH": paths})
     assert done.code == 2
-    assert 'pip install "hiddenrisk[frames]"' in done.err
+    assert 'pip install "hiddenrisk[export]"' in done.err
 
 
 def test_markdown_says_the_rates_and_no_transcript(hiddenrisk: CommandLine, run: Path) -> None:
