@@ -12,7 +12,7 @@ INSTALL := $(PIP) install --no-deps --require-hashes
 EDITABLE := $(PIP) install --no-deps --no-build-isolation --no-index --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help setup assess test extras rewards coverage check format bench train-refusal lock clean
+.PHONY: help setup assess test extras rewards ray coverage check format bench train-refusal lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ extras: .venv/.litellm  ## the tests of optional packages (litellm, 200 MB; not 
 
 rewards: .venv/.rewards  ## the tests of reward models (torch and transformers, 1.1 GB)
 	@$(BIN)/python -m pytest tests/test_reward*.py $(ARGS)
+
+ray: .venv/.ray  ## the tests of clusters, on real Ray nodes (250 MB)
+	@$(BIN)/python -m pytest tests/test_cluster.py $(ARGS)
 
 coverage: .venv/.dev  ## the tests, with the lines and branches they miss
 	@$(BIN)/coverage erase
@@ -99,6 +102,11 @@ clean:  ## remove all that can be made again; never touches runs/
 .venv/.litellm: .venv/.dev requirements/litellm.txt
 	@echo "setup: litellm"
 	@$(INSTALL) -r requirements/litellm.txt
+	@touch $@
+
+.venv/.ray: .venv/.dev requirements/ray.txt
+	@echo "setup: ray"
+	@$(INSTALL) -r requirements/ray.txt
 	@touch $@
 
 .venv/.rewards: .venv/.dev requirements/rewards.txt requirements/torch.txt
