@@ -13,6 +13,7 @@ from hiddenrisk.benchmarks.base import REFUSAL, Loaded, Protocol
 from hiddenrisk.benchmarks.protocols import protocols_of
 from hiddenrisk.cascading import Cascade, shares_of
 from hiddenrisk.cell import IMPORTED
+from hiddenrisk.cluster.joining import check_engine
 from hiddenrisk.engine import Endpoint, Policy
 from hiddenrisk.errors import UsageError, unknown
 from hiddenrisk.evidence import Evidence, Scope, open_evidence
@@ -229,6 +230,7 @@ def open_plan(plan: Plan, settings: Settings, command: str, stored: Stored | Non
     Raises:
         UsageError: something is unknown, missing, or cannot be read.
     """
+    check_engine(settings.engine)
     _check_decodings(plan.decodings)
     models = stored.models if stored else _models(plan)
     distinct("model", [m.label for m in models])

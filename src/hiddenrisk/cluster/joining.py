@@ -6,9 +6,11 @@ Ray is heavy and optional, so it is imported when it is asked for and not before
 import importlib
 import importlib.util
 import os
+import socket
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from hiddenrisk import __version__
 from hiddenrisk.cluster.worker import Worker
@@ -18,6 +20,9 @@ Library = Any
 INSTALL = 'pip install "hiddenrisk[ray]"'
 LOCAL, RAY = "local", "ray"
 _PROBE_S = 60.0
+_REACH_S = 10.0
+_CLIENT_PORT = 10001
+"""Ray's usual one."""
 _SHARE = 100
 """Ray counts CPUs in hundredths here: workers that wait for replies need no whole one."""
 
@@ -185,6 +190,9 @@ def joined(engine: str, say: Callable[[str], None]) -> Generator[Cluster]:
     ray: Library = importlib.import_module("ray")
     address = engine if engine != RAY else None
     where = f"the cluster at {address}" if address else "a Ray cluster"
+    if address:
+        _reach(address)
+    say(f"joining {where}")
     try:
         ray.init(address, log_to_driver=False, logging_level="ERROR")
     except (ray.exceptions.RayError, RuntimeError, ValueError, OSError, TimeoutError) as error:
@@ -197,6 +205,22 @@ def joined(engine: str, say: Callable[[str], None]) -> Generator[Cluster]:
         ray.shutdown()
 
 
+def _reach(address: str) -> None:
+    """See that something listens: Ray itself tries for half a minute.
+
+    Raises:
+        UsageError: nothing does.
+    """
+    parts = urlsplit(address)
+    try:
+        place = parts.hostname or "", parts.port or _CLIENT_PORT
+        with socket.create_connection(place, timeout=_REACH_S):
+            return
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UsageError(_refused(f"the cluster at {address}", address, OSError(said))) from error
+
+
 def _refused(where: str, address: str | None, error: Exception) -> str:
     said = _said(error)
     if "version" in said.lower() and "mismatch" in said.lower():
@@ -206,7 +230,7 @@ def _refused(where: str, address: str | None, error: Exception) -> str:
         if address
         else "RAY_ADDRESS names the one to join; without one, Ray starts its own on this machine."
     )
-    return f"cannot join {where}: {said}. {step} One that wants a token: RAY_AUTH_MODE=token"
+    return f"cannot join {where}: {said}. {step} If it wants a token, set RAY_AUTH_MODE=token"
 
 
 def _said(error: BaseException) -> str:
