@@ -134,6 +134,28 @@ def test_a_client_elsewhere_can_use_a_cluster(
     all_there_once(hiddenrisk, 200)
 
 
+def test_a_stored_run_is_judged_by_workers_and_calibration_asks_them_too(
+    hiddenrisk: CommandLine, server: ChatServer, nodes: Nodes
+) -> None:
+    env = nodes.env | {"RAY_ADDRESS": nodes.address}
+    assert assess(hiddenrisk, server, nodes, "--parts", "answer", prompts=50).code == 0
+    judge = f"second={server.base_url}#judge"
+    done = hiddenrisk("judge", "out", "--judge", judge, "--engine", "ray", "--yes", env=env)
+    assert done.code == 0, done
+    assert "workers on" in done.err
+    found = records(hiddenrisk, "verdicts")
+    assert sum(v["judge"] == "second" for v in found) == 50
+    own = hiddenrisk.folder / "own.csv"
+    rows = [f"p{i},Prompt number {i}.,No.,{('unsafe', 'safe', 'safe')[i % 3]}" for i in range(30)]
+    own.write_text("id,prompt,response,label\n" + "\n".join(rows) + "\n")
+    done = hiddenrisk(
+        *("calibrate", "--on", own, "--judge", judge, "--engine", "ray", "--out", "cal", "--yes"),
+        env=env,
+    )
+    assert done.code == 0, done
+    assert "workers on" in done.err
+
+
 def test_the_limit_of_an_endpoint_holds_over_all_workers(
     hiddenrisk: CommandLine, server: ChatServer, nodes: Nodes
 ) -> None:

@@ -1,1 +1,1 @@
-"""Programs that make files of the package; nothing at run time needs them."""
+"""Programs that make files of the package, or reckon on paper; nothing at run time needs them."""

@@ -11,6 +11,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from hiddenrisk.assess import Judge
+from hiddenrisk.cell import IMPORTED
 from hiddenrisk.cluster.joining import LOCAL, Cluster, joined
 from hiddenrisk.cluster.parcels import Recipe
 from hiddenrisk.cluster.pool import Pool
@@ -20,10 +21,11 @@ from hiddenrisk.judges.forms import OPTIONS
 from hiddenrisk.models.spec import parse, without_options
 from hiddenrisk.opening import Opened
 from hiddenrisk.plan import Settings, asked_under
+from hiddenrisk.recorded import LABEL as RECORDED
 
 _MOST_WORKERS = 16
 """Where the user does not say how many; one driver keeps no more of them busy."""
-_HERE = frozenset({"replay", "fake"})
+_HERE = frozenset({"replay", "fake", IMPORTED, RECORDED})
 """Providers whose replies are in a file of this machine, or in the SPEC itself."""
 _OWN_WORKERS = frozenset({"vllm", "local"})
 """Providers whose weights a worker holds: these workers do nothing else."""
@@ -76,7 +78,7 @@ def recipes_of(opened: Opened, endpoints: Sequence[Endpoint]) -> list[tuple[Endp
     found: dict[int, tuple[Endpoint, Recipe]] = {}
 
     def note(endpoint: Endpoint, recipe: Recipe) -> None:
-        if _provider(recipe) not in _HERE:
+        if endpoint.model.provider not in _HERE:
             keyed = bool(getattr(endpoint.model, "keyed", False))
             found.setdefault(id(endpoint), (endpoint, replace(recipe, keyed=keyed)))
 
