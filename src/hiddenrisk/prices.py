@@ -25,7 +25,7 @@ Role = Literal["model", "judge", "victim"]
 MILLION = 1_000_000
 _MOST = 1e6
 """USD per million tokens; more is a slip of the pen."""
-_FREE = frozenset({"local", "replay", "fake", "imported"})
+_FREE = frozenset({"local", "vllm", "replay", "fake", "imported"})
 """Providers that send no bill: nothing leaves the machine, or somebody else paid."""
 _SAME = {"openai-responses": "openai"}
 """Other ways to a provider, at the same price."""

@@ -83,6 +83,12 @@ def present(text: str, own: tuple[str, str] | None = None) -> dict[Pair, int]:
     return pairs
 
 
+def pairs(own: tuple[str, str] | None = None) -> list[tuple[str, str]]:
+    """All pairs that are known, the user's own one first."""
+    found = [(pair.open, pair.close) for _, _, kinds in _KINDS for _, pair in kinds]
+    return found if own is None else [own, *found]
+
+
 def _own(tags: tuple[str, str]) -> Pair:
     if not all(t.strip() for t in tags) or tags[0] == tags[1]:
         raise ValueError("the tags of a thought are two different texts, neither of them blank")

@@ -12,6 +12,7 @@ from hiddenrisk.models import (
     openai,
     replay,
     responses,
+    vllm,
 )
 from hiddenrisk.models.completions import completing
 from hiddenrisk.models.decoding import DEFAULT, decoding_of
@@ -25,6 +26,7 @@ BUILDERS: dict[str, Callable[[Spec], Model]] = {
     "litellm": litellm.from_spec,
     "http": openai.from_spec,
     "local": local.from_spec,
+    "vllm": vllm.from_spec,
     "replay": replay.from_spec,
     "fake": fake.from_spec,
 }
@@ -35,12 +37,13 @@ OPTIONS: dict[str, frozenset[str]] = {
     "openai-responses": frozenset({"stream", "effort", "summary"}),
     "litellm": frozenset({"effort", "budget"}),
     "local": frozenset({"think", "budget", "decoding"}),
+    "vllm": frozenset({"think", "effort", "tags", "decoding", *vllm.OPTIONS}),
     "replay": frozenset({"prefilled", "plain", "tags"}),
     "fake": frozenset(),
 }
 """Options after `?`; every OpenAI-compatible provider takes the same ones."""
 _HTTP_OPTIONS = frozenset({"stream", "prefilled", "plain", "tags", "decoding", *controls.NAMES})
-_FLAGS = frozenset({"stream", "prefilled", "plain"})
+_FLAGS = frozenset({"stream", "prefilled", "plain", "eager"})
 """They are there or not; `?prefilled=no` would say the contrary of what it does."""
 
 

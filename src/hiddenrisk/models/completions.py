@@ -9,28 +9,31 @@ from typing import Any
 import msgspec
 
 from hiddenrisk.errors import CallError, UsageError
+from hiddenrisk.models import vllm
 from hiddenrisk.models.blocks import fields_of, items_of
 from hiddenrisk.models.http import payload
 from hiddenrisk.models.openai import PROVIDERS, OpenAIModel, from_spec
 from hiddenrisk.models.spec import Spec
 from hiddenrisk.models.wire import read_completion
-from hiddenrisk.types import Call, Reply
+from hiddenrisk.types import Call, Model, Reply
 
 PATH = "/completions"
 
 
-def completing(spec: Spec) -> OpenAIModel:
-    """A client of the completions endpoint of an OpenAI-compatible server.
+def completing(spec: Spec) -> Model:
+    """A model that is asked by plain completions: an OpenAI-compatible server, or vLLM here.
 
     Raises:
         UsageError: the provider has none, or an option does not go with it.
     """
-    if spec.provider != "http" and spec.provider not in PROVIDERS:
+    if spec.provider not in {"http", "vllm", *PROVIDERS}:
         raise UsageError(
             f"{spec.provider} has no completions (in '{spec.text}'); leave out ?completions"
         )
     if clash := sorted(spec.options.keys() & {"stream", "prefilled", "decoding"}):
         raise UsageError(f"'{spec.text}' has ?completions and ?{clash[0]}; leave one out")
+    if spec.provider == "vllm":
+        return vllm.from_spec(spec, whole=True)
     model = from_spec(spec, kind=CompletionsModel, path=PATH)
     model.identity["completions"] = True
     return model

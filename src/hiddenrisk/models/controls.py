@@ -58,6 +58,11 @@ CONTROLS: dict[str, dict[str, Callable[[Any], Fields]]] = {
     },
     "zai": {"think": _switch, "effort": _effort},
     "ollama": {"effort": _effort},
+    # An engine of our own: whether the template reads a switch is seen when it starts.
+    "vllm": {
+        "think": lambda on: _template(enable_thinking=on, thinking=on),
+        "effort": lambda word: _template(reasoning_effort=word),
+    },
     # vLLM, SGLang and llama.cpp: each reads its own field and leaves the others alone.
     "http": {
         "think": lambda on: _template(enable_thinking=on, thinking=on),

@@ -76,6 +76,7 @@ SERVER = Way(body={"continue_final_message": True, "add_generation_prompt": Fals
 WAYS: dict[str, Way] = {
     "http": SERVER,
     "local": SERVER,
+    "vllm": Way(),  # we render the prompt ourselves, and go on behind it
     "deepseek": Way(message={"prefix": True}, base_url="https://api.deepseek.com/beta"),
     "mistral": Way(message={"prefix": True}),
     "openrouter": Way(),  # "Assistant prefill": the last message is continued as it is

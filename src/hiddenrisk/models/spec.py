@@ -51,7 +51,7 @@ def parse(text: str) -> Spec:
             "replay/PATH, or URL#model-id (http://localhost:8000/v1#my-model)"
         )
     model, options = _options(model)
-    name = Path(model).stem if provider == "replay" else model.rsplit("/", 1)[-1]
+    name = Path(model).stem if provider == "replay" else model.rstrip("/").rsplit("/", 1)[-1]
     return Spec(
         text=rest,
         label=label or _named(name, options),
