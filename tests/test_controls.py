@@ -35,7 +35,7 @@ def _ask(spec: str, text: str = "Hello") -> Reply:
 
 
 def test_every_provider_has_its_controls() -> None:
-    assert CONTROLS.keys() == PROVIDERS.keys() | {"http"}
+    assert CONTROLS.keys() == PROVIDERS.keys() | {"http", "vllm"}
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def save(
     """Write a whole checkpoint of Llama's architecture."""
     torch: Library = importlib.import_module("torch")
     transformers: Library = importlib.import_module("transformers")
-    words = _tokenizer(template)
+    words = tokenizer(template)
     words.save_pretrained(str(folder))
     ids = {name: words.convert_tokens_to_ids(name) for name in (BOS, EOS, PAD, STOP)}
     made = transformers.LlamaConfig(
@@ -90,7 +90,8 @@ def configured(folder: Path, **fields: object) -> Path:
     return folder
 
 
-def _tokenizer(template: str | None) -> Library:
+def tokenizer(template: str | None) -> Library:
+    """A fast tokenizer of bytes and a few whole words, with a chat template."""
     tokenizers: Library = importlib.import_module("tokenizers")
     transformers: Library = importlib.import_module("transformers")
     pieces = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
@@ -100,6 +101,9 @@ def _tokenizer(template: str | None) -> Library:
     made.decoder = tokenizers.decoders.ByteLevel()
     made.add_tokens([tokenizers.AddedToken(tag, special=False) for tag in WORDS[:2]])
     made.add_special_tokens([tokenizers.AddedToken(c, special=True) for c in CONTROLS])
+    made.post_processor = tokenizers.processors.TemplateProcessing(
+        single=f"{BOS} $A", special_tokens=[(BOS, vocab[BOS])]
+    )
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=made,
         bos_token=BOS,

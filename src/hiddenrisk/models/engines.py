@@ -12,12 +12,13 @@ import logging
 import os
 import re
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 
@@ -43,12 +44,17 @@ _QUIET = {
 }
 """Nobody is told of a run, nothing but us speaks on the terminal, and a worker that does not
 end by itself (on a CPU none does) is not waited for."""
+_ARGUMENTS, _ENGINE = "vllm.engine.arg_utils", "vllm.v1.engine.async_llm"
+_SAMPLING, _PLATFORMS = "vllm.sampling_params", "vllm.platforms"
 _METHOD = "VLLM_WORKER_MULTIPROC_METHOD"
 _LEVEL, _LOGGING = "VLLM_LOGGING_LEVEL", "VLLM_LOGGING_CONFIG_PATH"
 _RAISED = re.compile(r"(?:^|\s)([\w.]*(?:Error|Exception)): (.+)$")
 _WRAPPERS = ("Engine core initialization failed", "WorkerProc initialization failed")
 """What says that something failed elsewhere."""
+_SAID = 300
 _ADVICE = {
+    r"greater than the derived max_model_len": "The model's own window is smaller: write a "
+    "smaller ?window, or leave it out",
     r"memory|KV cache|max_model_len|max seq len": "It does not fit: take more GPUs (?gpus=2), a "
     "shorter window (?window=8192), or another share of the memory (?memory=0.5 where something "
     "else is on the GPU)",
@@ -111,6 +117,7 @@ class Engine:
     def __init__(self, settings: Settings, library: Library, log: "_Log", dog: Watchdog) -> None:
         self.library = library
         """An `AsyncLLM`."""
+        self.sampling: Library = sys.modules[_SAMPLING]
         self.window = int(library.model_config.max_model_len)
         self.defaults: dict[str, Any] = library.model_config.get_diff_sampling_param()
         """What the model's generation_config.json says of sampling."""
@@ -132,7 +139,7 @@ class Engine:
         await asyncio.to_thread(self.library.shutdown)
         await asyncio.to_thread(self._dog.end)
         self._log.close()
-        self.library = None
+        del self.library
         gc.collect()  # it would shut itself down again when Python ends, and fail
 
 
@@ -147,7 +154,7 @@ async def start(settings: Settings) -> Engine:
     if folder := weights.folder_of(settings.model):
         weights.check(folder, settings.label)
     log, dog = _Log(), Watchdog()
-    building = asyncio.ensure_future(asyncio.to_thread(_build, settings, log))
+    building = asyncio.ensure_future(_built(settings, log))
     try:
         while not building.done():
             await asyncio.wait({building}, timeout=_LOOK_EVERY_S)
@@ -173,27 +180,47 @@ async def _drop(building: "asyncio.Future[Library]", dog: Watchdog) -> None:
     await asyncio.to_thread(dog.end)
 
 
-def _build(settings: Settings, log: "_Log") -> Library:
-    """An `AsyncLLM` whose processes are up; in a thread of its own."""
-    with _ONE_AT_A_TIME, _environment(settings, log), deaf():
+async def _built(settings: Settings, log: "_Log") -> Library:
+    """An `AsyncLLM` whose processes are up, made beside the loop.
+
+    vLLM is loaded in a call of its own: errors that its imports catch and keep hold on to all
+    that the call which made them gives back.
+    """
+    await asyncio.to_thread(_load, log)
+    return await asyncio.to_thread(_build, settings, log)
+
+
+def _load(log: "_Log") -> None:
+    with _ONE_AT_A_TIME, _environment(log):
         try:
-            arguments: Library = importlib.import_module("vllm.engine.arg_utils")
-            engine: Library = importlib.import_module("vllm.v1.engine.async_llm")
+            for name in (_ARGUMENTS, _ENGINE, _SAMPLING, _PLATFORMS):
+                importlib.import_module(name)
         except (ImportError, RuntimeError, OSError) as error:
             raise UsageError(
                 f"vLLM cannot be loaded here ({first_line(error)}); install it again, with the "
                 f"torch that it asks for: {INSTALL}"
             ) from error
-        return engine.AsyncLLM.from_engine_args(arguments.AsyncEngineArgs(**settings.arguments))
+
+
+def _build(settings: Settings, log: "_Log") -> Library:
+    offline = weights.folder_of(settings.model) is not None
+    with _ONE_AT_A_TIME, _environment(log, offline=offline), log.taken(), deaf():
+        wanted = settings.arguments
+        if sys.modules[_PLATFORMS].current_platform.is_cpu():
+            # There a prompt that is read in pieces ends the engine, where its call has a seed:
+            # torch's generator for CPUs cannot be set back (seen with 0.32.0).
+            wanted["enable_chunked_prefill"] = False
+        arguments = sys.modules[_ARGUMENTS].AsyncEngineArgs(**wanted)
+        return sys.modules[_ENGINE].AsyncLLM.from_engine_args(arguments)
 
 
 @contextmanager
-def _environment(settings: Settings, log: "_Log") -> Generator[None]:
+def _environment(log: "_Log", *, offline: bool = False) -> Generator[None]:
     """The environment that the engine's processes are born into; afterwards it is as before."""
     wanted = {**_QUIET, **log.environment}
     if _METHOD not in os.environ:
         wanted[_METHOD] = "spawn"  # a fork would share the signals and sockets of a run
-    if weights.folder_of(settings.model) is not None:
+    if offline:  # of the engine's processes; here it would hold for a model from the hub as well
         wanted["HF_HUB_OFFLINE"] = "1"
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
@@ -231,6 +258,30 @@ class _Log:
         path.write_text(json.dumps(config))
         self.environment = {_LOGGING: str(path)}
 
+    @contextmanager
+    def taken(self) -> Generator[None]:
+        """What is started meanwhile writes its output here; what we say goes where it did.
+
+        Libraries print, and Python prints the traceback of a child that fails: a child can be
+        given other files than ours only while ours are those.
+        """
+        if self._folder is None:
+            yield
+            return
+        python = {1: sys.stdout, 2: sys.stderr}
+        kept = {number: os.dup(number) for number in python}
+        with (self._folder / "log").open("ab") as log:
+            for number in kept:
+                os.dup2(log.fileno(), number)
+        sys.stdout, sys.stderr = (_moved(python[n], n, os.dup(kept[n])) for n in (1, 2))
+        try:
+            yield
+        finally:
+            for number, place in kept.items():
+                os.dup2(place, number)
+                os.close(place)
+            sys.stdout, sys.stderr = python[1], python[2]
+
     def cause(self) -> str:
         """The first error that is not about another one; empty where nothing was written."""
         if self._folder is None:
@@ -240,12 +291,22 @@ class _Log:
         except OSError:
             return ""
         found = (match for match in map(_RAISED.search, lines) if match)
-        return next((m[0].strip()[:300] for m in found if not m[2].startswith(_WRAPPERS)), "")
+        return next((m[0].strip()[:_SAID] for m in found if not m[2].startswith(_WRAPPERS)), "")
 
     def close(self) -> None:
         """Remove it."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _moved(stream: TextIO, number: int, place: int) -> TextIO:
+    """A stream of Python's that goes on writing where it did, now under another number."""
+    with suppress(OSError, ValueError):  # a notebook's has no number
+        if stream.fileno() == number:
+            stream.flush()
+            return os.fdopen(place, "w", buffering=1, encoding=stream.encoding, errors="replace")
+    os.close(place)
+    return stream
 
 
 def _fingerprint(settings: Settings, library: Library) -> str | None:
@@ -262,14 +323,15 @@ def first_line(error: BaseException) -> str:
     # Pydantic says how many errors there are, then where, then what.
     told = next((line for line in lines if line.startswith("Value error, ")), None)
     text = told or (lines[0] if lines else type(error).__name__)
-    return text.removeprefix("Value error, ").partition(" [type=")[0][:300]
+    return text.removeprefix("Value error, ").partition(" [type=")[0][:_SAID]
 
 
 def _not_started(settings: Settings, error: Exception, cause: str) -> UsageError:
     said = first_line(error)
     if cause and said.startswith(_WRAPPERS):
         said = cause
-    return UsageError(f"{settings.label} does not start ({said}). {_advice(said)}")
+    first = re.split(r"\.(?:\s|$)", said, maxsplit=1)[0]  # what follows is vLLM's own advice
+    return UsageError(f"{settings.label} does not start ({first}). {_advice(said)}")
 
 
 def _advice(said: str) -> str:

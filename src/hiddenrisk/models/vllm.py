@@ -21,7 +21,6 @@ the template). The payload that is stored is the one that vLLM's server would se
 """
 
 import hashlib
-import importlib
 import itertools
 import re
 import time
@@ -137,7 +136,6 @@ class VllmModel:
         self.identity: dict[str, Any] = {k: v for k, v in decides.items() if v is not None}
         self._engine: Engine | None = None
         self._renderer: Renderer | None = None
-        self._parameters: Library = None
         self._numbers = itertools.count()
 
     async def start(self) -> None:
@@ -158,7 +156,6 @@ class VllmModel:
             raise
         if self._how:
             self._how = self._how._replace(opened=self.prefilled)
-        self._parameters = importlib.import_module("vllm.sampling_params")
 
     async def close(self) -> None:
         """End the engine and its processes."""
@@ -176,7 +173,8 @@ class VllmModel:
         engine, renderer = self._engine, self._renderer
         if engine is None or renderer is None:
             raise UsageError(f"{self.label} was not started")
-        prompt = renderer.render(call, call.begun if isinstance(call, Continued) else "")
+        begun = call.begun if isinstance(call, Continued) else ""
+        prompt = renderer.render(call, begun)
         room = engine.window - len(prompt.tokens)
         if room < 1:
             raise CallError(
@@ -189,10 +187,11 @@ class VllmModel:
                 "think; leave ?json out, or write ?think=off",
                 fatal=True,
             )
-        parameters = self._sampling(call, engine.defaults, room)
+        parameters = self._sampling(engine, call, room)
         output = await self._asked(engine, prompt, parameters)
         said = output.outputs[0]
-        text = renderer.cleaned(said.text, list(said.token_ids))
+        # As from a server that repeats what was begun: it is sure that it was gone on with.
+        text = begun + renderer.cleaned(said.text, list(said.token_ids))
         tags, opened = self._tags or prompt.opened, prompt.opened and self._how is None
         return read_completion(
             msgspec.json.encode(self._payload(engine, prompt, said, text)),
@@ -218,9 +217,9 @@ class VllmModel:
             raise CallError("the engine gave no output", heals=True)
         return last
 
-    def _sampling(self, call: Call, defaults: Mapping[str, Any], room: int) -> Library:
+    def _sampling(self, engine: Engine, call: Call, room: int) -> Library:
         """What the engine is to do; the model's own settings where the call says nothing."""
-        fields: dict[str, Any] = dict(defaults)
+        fields: dict[str, Any] = dict(engine.defaults)
         if call.sampling.temperature is not None:
             fields["temperature"] = call.sampling.temperature
         most = call.sampling.max_tokens or fields.get("max_tokens")
@@ -232,12 +231,12 @@ class VllmModel:
         if call.logprobs:
             fields["logprobs"] = call.logprobs
         if call.schema is not None:
-            form = self._parameters.StructuredOutputsParams(json=call.schema.schema)
+            form = engine.sampling.StructuredOutputsParams(json=call.schema.schema)
             fields["structured_outputs"] = form
         if self._how and isinstance(call, Continued) and call.inside:
             fields["stop"] = [self._how.close]
-        return self._parameters.SamplingParams(
-            output_kind=self._parameters.RequestOutputKind.FINAL_ONLY,
+        return engine.sampling.SamplingParams(
+            output_kind=engine.sampling.RequestOutputKind.FINAL_ONLY,
             skip_special_tokens=False,  # tags and channels may be such
             spaces_between_special_tokens=False,
             **fields,
