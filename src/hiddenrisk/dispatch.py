@@ -120,7 +120,7 @@ def _hand_over(
 def _room(recipe: Recipe, cluster: Cluster, workers: int | None) -> tuple[int, float, float]:
     """How many workers there are for a recipe, and the CPUs and GPUs of each."""
     if _provider(recipe) == "vllm" and cluster.gpus:
-        each = int(parse(recipe.spec).options.get("tensor_parallel", "1"))
+        each = int(parse(recipe.spec).options.get("gpus", "1"))
         return workers or max(1, int(cluster.gpus // each)), 0.0, float(each)
     if _provider(recipe) in _OWN_WORKERS:
         return workers or cluster.nodes, 0.0, 0.0
