@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hiddenrisk.stats import rates
-from hiddenrisk.stats.means import clustered_mean, mean_interval
+from hiddenrisk.stats.means import clustered_mean, difference_interval
 from hiddenrisk.stats.paired import paired_test, unpaired_difference
 from hiddenrisk.stats.repeats import any_unsafe_at_k, consistency
 from hiddenrisk.types import Estimate
@@ -177,7 +177,7 @@ def _pairs(cell: Cell, rng: np.random.Generator) -> Draw:
 
 @lru_cache(100_000)
 def _of_differences(counts: tuple[int, ...]) -> Draw:
-    found = mean_interval(np.repeat(np.linspace(-1, 1, len(counts)), counts), support=(-1.0, 1.0))
+    found = difference_interval(np.repeat(np.linspace(-1, 1, len(counts)), counts))
     return Draw(found, None, found.n - counts[len(counts) // 2])
 
 
@@ -228,8 +228,8 @@ def _paired_repeats(cell: Cell, rng: np.random.Generator) -> Draw:
     first, second, prompts = _draw_paired(rng, cell.n, (p, q), alike, times)
     apart = second - first
     sums = np.bincount(prompts.astype(int), apart)
-    found = clustered_mean(apart, prompts, support=(-1.0, 1.0))
-    return Draw(found, mean_interval(apart, support=(-1.0, 1.0)), float((sums != 0).sum()))
+    found = difference_interval(apart, prompts)
+    return Draw(found, difference_interval(apart), float((sums != 0).sum()))
 
 
 def _draw_paired(

@@ -24,6 +24,8 @@ def cell(kind: str, n: int, place: int) -> Cell:
         ("two samples", 100, 0),
         ("repeats", 100, 9),
         ("pairs with repeats", 100, 9),
+        ("pairs with repeats", 30, 1),
+        ("pairs with repeats", 30, 13),
         ("categories", 60, 4),
         ("any unsafe of k", 100, 5),
         ("consistency", 100, 5),

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import LinearConstraint, minimize
 from scipy.stats import binomtest
+from scipy.stats import t as student
 
 from hiddenrisk.stats import rates
-from hiddenrisk.stats.intervals import mean_limits
-from hiddenrisk.stats.means import clustered_mean, mean_interval
+from hiddenrisk.stats.intervals import difference_limits, mean_limits
+from hiddenrisk.stats.means import clustered_mean, difference_interval, mean_interval
 from hiddenrisk.types import Estimate
 
 GRADES = st.dictionaries(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.integers(1, 300))
@@ -263,3 +264,57 @@ def test_the_exact_interval_is_the_one_of_a_worked_example() -> None:
     assert rates.clopper_pearson(0, 0) == rates.NOTHING
     with pytest.raises(ValueError, match="no proportion"):
         rates.clopper_pearson(6, 5)
+
+
+# ---------------------------------------------------------------- differences
+
+
+def test_differences_that_repeats_never_change_have_the_interval_of_one_each() -> None:
+    once = np.array([-1.0] * 2 + [0.0] * 30 + [1.0] * 8)
+    prompts = np.arange(40, dtype=np.uint64)
+    found = difference_interval(np.tile(once, 5), np.tile(prompts, 5))
+    assert (found.value, found.n) == (6 / 40, 200)
+    tango = mean_limits({-1.0: 2, 0.0: 30, 1.0: 8}, (-1.0, 1.0))
+    assert limits(found) == pytest.approx(tango)
+    assert limits(difference_interval(once)) == pytest.approx(tango)
+
+
+def test_differences_that_are_all_alike_still_leave_doubt() -> None:
+    prompts = np.repeat(np.arange(30, dtype=np.uint64), 2)
+    for value in (0.0, 1.0, -1.0, 0.5):
+        low, high = limits(difference_interval(np.full(60, value), prompts))
+        assert -1 <= low <= value <= high <= 1
+        assert high - low > 0.1
+
+
+def test_the_interval_of_many_graded_differences_is_that_of_student() -> None:
+    rng = np.random.default_rng(3)
+    apart = rng.choice([-0.5, 0.0, 0.25, 0.5], 50_000)
+    low, high = limits(difference_interval(apart))
+    half = float(student.ppf(0.975, 49_999)) * float(apart.std(ddof=1)) / math.sqrt(50_000)
+    assert (low, high) == pytest.approx((apart.mean() - half, apart.mean() + half), abs=1e-5)
+
+
+def test_few_differences_that_hardly_vary_are_told_about_as_closely_as_by_student() -> None:
+    # A score interval that thinks of prompts twice as far off was a quarter wider.
+    sums = np.tile([-0.4, -0.2, 0.0, 0.0, 0.2, 0.4], 5)
+    low, high = difference_limits(Counter(sums.tolist()))
+    half = float(student.ppf(0.975, 29)) * float(sums.std(ddof=1)) / math.sqrt(30)
+    assert high - low == pytest.approx(2 * half, rel=0.06)
+
+
+@given(st.lists(st.sampled_from([-1.0, -0.6, -0.2, 0.0, 0.2, 0.6, 1.0]), min_size=1, max_size=40))
+def test_differences_turned_round_have_their_interval_turned_round(apart: list[float]) -> None:
+    low, high = difference_limits(Counter(apart))
+    turned = difference_limits(Counter([-each for each in apart]))
+    mean = math.fsum(apart) / len(apart)
+    assert turned == pytest.approx((-high, -low), abs=1e-6)
+    assert -1 <= low <= mean + 1e-9
+    assert mean - 1e-9 <= high <= 1
+    assert high > low
+
+
+def test_a_difference_beyond_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="between -1 and 1 are expected"):
+        difference_interval(np.array([0.5, -1.5]))
+    assert difference_interval(np.empty(0)) == rates.NOTHING

@@ -189,7 +189,10 @@ def _crossing(
 
 
 def mean_limits(
-    counts: Mapping[float, int], ends: tuple[float, float], level: float = 0.95
+    counts: Mapping[float, int],
+    ends: tuple[float, float],
+    level: float = 0.95,
+    df: int | None = None,
 ) -> tuple[float, float]:
     """The score interval of the mean of graded scores.
 
@@ -202,6 +205,7 @@ def mean_limits(
         counts: {score: how often}, at least one.
         ends: the least and the largest score that can be; what lies between does not count.
         level: coverage in (0, 1).
+        df: degrees of freedom that the variance is divided by; all scores where None.
 
     Returns:
         The limits, between the ends.
@@ -212,7 +216,34 @@ def mean_limits(
     seen = {score: count for score, count in counts.items() if count}
     mirrored = {-score: count for score, count in seen.items()}
     z = normal_quantile(level)
+    if df is not None:
+        z *= math.sqrt(sum(seen.values()) / df)
     return -_upper_mean(mirrored, -ends[0], z), _upper_mean(seen, ends[1], z)
+
+
+def difference_limits(counts: Mapping[float, int], level: float = 0.95) -> tuple[float, float]:
+    """The score interval of the mean of paired differences in [-1, 1].
+
+    Of -1, 0 and 1 it is Tango's. Others may get no share beyond those seen, and these mirrored
+    about the mean: which of the two models was the luckier one is as good as a coin. Scores do
+    lie off to one side, and means reckon with more (`rates.REACH`).
+
+    Args:
+        counts: {difference: how often}, at least one.
+        level: coverage in (0, 1).
+
+    Source: as for `mean_limits`; the variance has one degree of freedom less than there are
+    differences, as that between clusters has (Cochran 1977, Sampling Techniques, 9.2).
+    """
+    if len(counts) == 1 or counts.keys() <= {-1.0, 0.0, 1.0}:
+        return mean_limits(counts, (-1.0, 1.0), level)
+    n = sum(counts.values())
+    mean = math.fsum(apart * count for apart, count in counts.items()) / n
+    reach = max(abs(apart - mean) for apart in counts)
+    ends = max(-1.0, mean - reach), min(1.0, mean + reach)
+    ends = min(ends[0], *counts), max(ends[1], *counts)
+    low, high = mean_limits(counts, ends, level, n - 1)
+    return max(-1.0, low), min(1.0, high)
 
 
 def _upper_mean(counts: Mapping[float, int], end: float, z: float) -> float:

@@ -22,6 +22,7 @@ from hiddenrisk.stats.means import (
     check_scores,
     cluster_sums,
     clustered_mean,
+    difference_interval,
     mean_interval,
 )
 from hiddenrisk.stats.rates import NOTHING, clopper_pearson, mcnemar
@@ -89,7 +90,7 @@ def paired_test(
     if first.shape != second.shape:
         raise ValueError(f"{first.size} scores cannot be paired with {second.size}")
     for scores in (first, second):
-        check_scores(scores, (0.0, 1.0))
+        check_scores(scores)
     apart = second - first
     sums = apart if clusters is None else cluster_sums(apart, clusters)[0]
     if sums.size == apart.size:
@@ -101,7 +102,7 @@ def paired_test(
         n=first.size,
         first=_mean(first, clusters, level),
         second=_mean(second, clusters, level),
-        difference=_mean(apart, clusters, level, (-1.0, 1.0)),
+        difference=difference_interval(apart, clusters, level),
         p=mcnemar_midp(down, up) if by_mcnemar else sign_flip(sums),
         test=MCNEMAR if by_mcnemar else PERMUTATION,
         exact_p=mcnemar(down, up) if by_mcnemar else None,
@@ -276,15 +277,10 @@ def _holds_0(found: Estimate) -> bool:
     return found.low is not None and found.high is not None and found.low <= 0 <= found.high
 
 
-def _mean(
-    scores: Floats,
-    clusters: Clusters | None,
-    level: float,
-    support: tuple[float, float] = (0.0, 1.0),
-) -> Estimate:
+def _mean(scores: Floats, clusters: Clusters | None, level: float) -> Estimate:
     if clusters is None:
-        return mean_interval(scores, level, support)
-    return clustered_mean(scores, clusters, level, support)
+        return mean_interval(scores, level)
+    return clustered_mean(scores, clusters, level)
 
 
 def _binary(scores: Floats) -> bool:

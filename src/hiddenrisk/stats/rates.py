@@ -97,11 +97,7 @@ def mean_of(counts: Mapping[float, int], level: float = 0.95) -> Estimate:
     return Estimate(value=value, low=min(low, value), high=max(high, value), n=n)
 
 
-def clustered(
-    totals: Mapping[tuple[float, int], int],
-    level: float = 0.95,
-    support: tuple[float, float] = (0.0, 1.0),
-) -> Estimate:
+def clustered(totals: Mapping[tuple[float, int], int], level: float = 0.95) -> Estimate:
     """The mean of scores that come in clusters, such as the repeats of a prompt.
 
     Each cluster becomes one value: the mean plus how far the cluster pulls it, its sum less
@@ -112,28 +108,38 @@ def clustered(
     Args:
         totals: {(sum of a cluster's scores, how many there are): how many such clusters}.
         level: coverage in (0, 1).
-        support: the least and the largest score that can be.
 
     Returns:
         The mean of all scores, each counting the same, and its interval; `n` counts scores.
 
     Source: the linearised ratio, Cochran 1977, Sampling Techniques, 3rd ed., 9A.1.
     """
-    clusters = sum(totals.values())
-    n = sum(size * times for (_, size), times in totals.items())
+    value, n, pulls = pulled(totals)
     if n == 0:
         return NOTHING
-    value = math.fsum(total * times for (total, _), times in totals.items()) / n
-    pulls: Counter[float] = Counter()
-    for (total, size), times in totals.items():
-        pulls[value + (total - value * size) * clusters / n] += times
     # An unseen cluster may lie REACH times as far off as any seen; where all are alike, anywhere.
     reach = REACH * max(abs(pull - value) for pull in pulls)
-    least, most = (value - reach, value + reach) if reach > 1e-9 else support
-    ends = min(max(support[0], least), *pulls), max(min(support[1], most), *pulls)
+    least, most = (value - reach, value + reach) if reach > 1e-9 else (0.0, 1.0)
+    ends = min(max(0.0, least), *pulls), max(min(1.0, most), *pulls)
     low, high = mean_limits(pulls, ends, level)
-    low, high = max(support[0], low), min(support[1], high)
+    low, high = max(0.0, low), min(1.0, high)
     return Estimate(value=value, low=min(low, value), high=max(high, value), n=n)
+
+
+def pulled(totals: Mapping[tuple[float, int], int]) -> tuple[float, int, Counter[float]]:
+    """The mean of scores that come in clusters, their number, and one value of each cluster.
+
+    Each cluster's value is the mean plus how far the cluster pulls it: `clustered`.
+    """
+    clusters = sum(totals.values())
+    n = sum(size * times for (_, size), times in totals.items())
+    pulls: Counter[float] = Counter()
+    if n == 0:
+        return math.nan, 0, pulls
+    value = math.fsum(total * times for (total, _), times in totals.items()) / n
+    for (total, size), times in totals.items():
+        pulls[round(value + (total - value * size) * clusters / n, 12)] += times
+    return value, n, pulls
 
 
 def band(counts: Mapping[float, int], uncounted: int) -> tuple[float, float] | None:
