@@ -567,6 +567,15 @@ class ChatServer:
         return response
 
 
+class SilentServer(ChatServer):
+    """A server that tells no usage."""
+
+    def _completion(self, ask: Ask, reply: Reply) -> bytes:
+        fields = json.loads(super()._completion(ask, reply))
+        del fields["usage"]
+        return json.dumps(fields).encode()
+
+
 def _read(body: bytes, authorization: str | None) -> Ask:
     """The request as the models see it.
 

@@ -10,10 +10,10 @@ import pytest
 
 from hiddenrisk.budget import Limits, Purse
 from hiddenrisk.prices import Price
-from hiddenrisk.types import Call, Finish, Message, Reply, Sampling, Usage, Visibility
+from hiddenrisk.types import Usage
 from tests import stand_ins
 from tests.conftest import CommandLine, Done
-from tests.servers import ChatServer
+from tests.servers import Ask, ChatServer, Reply, SilentServer
 
 PRICES = ["--price", "r1=100/1000", "--price", "v3=10/100", "--price", "gpt-4o=10/30"]
 
@@ -100,6 +100,54 @@ def test_a_budget_of_tokens_needs_no_price(runs: Runs) -> None:
     )
 
 
+def _page(ask: Ask) -> Reply:
+    return Reply(text="Sure. " * 400)
+
+
+def _bill(line: CommandLine, server: ChatServer, *args: str) -> None:
+    """Carry out a run of which nobody tells the tokens, and hold the budget against the bill."""
+    done = line(
+        *("assess", "--model", server.spec("m"), "--judge", server.spec("j"), *args),
+        *("--price", "m=1/10", "--price", "j=100/100", "--budget", "100", "--yes"),
+        *("--out", "run", "--max-failures", "1"),
+    )
+    assert done.code == 0, done
+    summary = json.loads((line.folder / "run" / "summary.json").read_text())
+    used, budget = summary["usage"], summary["budget"]
+    assert budget["spent_tokens"] == sum(sum(each["estimated"].values()) for each in used.values())
+    assert budget["spent_usd"] == pytest.approx(sum(each["cost_usd"] for each in used.values()))
+    assert budget["spent_tokens"] > 5_000
+
+
+def test_tokens_that_nobody_told_are_the_same_in_the_budget_and_in_the_bill(
+    hiddenrisk: CommandLine, tmp_path: Path
+) -> None:
+    rows = [{"id": f"p{i}", "prompt": "How? " * 200 * (i + 1)} for i in range(6)]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = 0
+
+    def unsteady(ask: Ask) -> Reply:
+        """What cannot be read is paid for too, whether it is asked for again or given up."""
+        nonlocal asked
+        asked += 1
+        return Reply(text="Hm. " * 30) if asked % 3 else stand_ins.judge(ask)
+
+    with SilentServer({"m": _page, "j": unsteady}) as server:
+        _bill(hiddenrisk, server, "--benchmark", "own.jsonl", "--benchmark", "starter")
+    failed = (tmp_path / "run" / "failures.jsonl").read_text()
+    assert "judge_unparsable" in failed
+
+
+def test_so_are_those_of_expansions_grades_and_dialogues(
+    hiddenrisk: CommandLine, shared_data: Path
+) -> None:
+    with SilentServer({"m": _page, "j": stand_ins.judge}) as server:
+        _bill(
+            hiddenrisk, server, "--benchmark", "mitre", "--benchmark", "phishing",
+            "--benchmark", "airbench", "--data-dir", str(shared_data), "--limit", "3",
+        )  # fmt: skip
+
+
 def test_an_unknown_price_refuses_a_budget_with_the_next_step(hiddenrisk: CommandLine) -> None:
     done = hiddenrisk(
         "assess", "--model", "https://example.org/v1#big", "--limit", "3", "--budget", "5"
@@ -140,16 +188,7 @@ def test_every_run_tells_its_cost_and_keeps_its_prices(runs: Runs, tmp_path: Pat
 
 
 def _pay(purse: Purse, usd: float) -> None:
-    reply = Reply(
-        thinking=None,
-        answer="x",
-        finish=Finish.COMPLETE,
-        visibility=Visibility.NONE,
-        style="none",
-        usage=Usage(prompt_tokens=1, completion_tokens=1_000_000),
-    )
-    call = Call(messages=(Message("user", "x"),), sampling=Sampling(), prompt="p")
-    purse.pay(Price(input=0.0, output=usd), call, reply)
+    purse.pay(Price(input=0.0, output=usd), Usage(prompt_tokens=1, completion_tokens=1_000_000))
 
 
 async def _samples(purse: Purse, costs: list[float], stop: asyncio.Event) -> int:

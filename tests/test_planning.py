@@ -23,7 +23,7 @@ from hiddenrisk.planning.measured import measure
 from hiddenrisk.run import carry_out
 from tests import stand_ins
 from tests.conftest import CommandLine
-from tests.servers import Ask, ChatServer, Reply
+from tests.servers import Ask, ChatServer, Reply, SilentServer
 from tests.test_decoding import Continuing
 
 
@@ -389,7 +389,7 @@ def test_tokens_that_nobody_told_are_estimated_and_said(
     def silent(ask: Ask) -> Reply:
         return Reply(text="Sure. " * 41)
 
-    with _Silent({"m": silent, "j": stand_ins.judge}) as server:
+    with SilentServer({"m": silent, "j": stand_ins.judge}) as server:
         args = ["--model", server.spec("m"), "--judge", server.spec("j"), "--limit", "10", "--yes"]
         args += ["--price", "m=1/10", "--price", "j=1/1"]
         done = hiddenrisk("plan", *args, "--pilot", "4", "--out", "run", "--json", "plan.json")
@@ -404,12 +404,3 @@ def test_tokens_that_nobody_told_are_estimated_and_said(
     assert used["unmetered"] == 10
     assert used["estimated"]["completion_tokens"] == pytest.approx(10 * 60, rel=0.02)
     assert used["cost_usd"] > 10 * 60 * 10 / 1e6
-
-
-class _Silent(ChatServer):
-    """A server that tells no usage."""
-
-    def _completion(self, ask: Ask, reply: Reply) -> bytes:
-        fields = json.loads(super()._completion(ask, reply))
-        del fields["usage"]
-        return json.dumps(fields).encode()

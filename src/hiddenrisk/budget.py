@@ -18,9 +18,8 @@ from typing import NamedTuple
 import msgspec
 
 from hiddenrisk.prices import FREE, Price
-from hiddenrisk.spending import Paid, metered
-from hiddenrisk.tokens import tokens_in, tokens_of
-from hiddenrisk.types import Call, Finish, Reply
+from hiddenrisk.spending import Paid
+from hiddenrisk.types import Reply, Usage
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,11 +136,11 @@ class Purse:
         sample.begun = True
         self._flying.add(sample)
 
-    def pay(self, price: Price | None, call: Call, reply: Reply) -> None:
+    def pay(self, price: Price | None, usage: Usage) -> None:
         """Count a call that came back."""
-        asked = 0.0 if reply.finish is Finish.BLOCKED_ON_INPUT else tokens_in(call.messages)
-        said = tokens_of(reply.answer) + tokens_of(reply.thinking)
-        cost = _cost(price, *metered(reply.usage, asked, said)[:2])
+        guess = usage.estimated or (0, 0)
+        asked, said = (usage.prompt_tokens or 0), (usage.completion_tokens or 0)
+        cost = _cost(price, asked + guess[0], said + guess[1])
         self.spent = self.spent.and_(cost)
         if (sample := _SAMPLE.get()) is not None:
             sample.took = sample.took.and_(cost)
@@ -196,9 +195,9 @@ class Meter(NamedTuple):
         """See that a call may be made; see `Purse.admit`."""
         await self.purse.admit()
 
-    def after(self, call: Call, reply: Reply) -> None:
+    def after(self, reply: Reply) -> None:
         """Count a call."""
-        self.purse.pay(self.price, call, reply)
+        self.purse.pay(self.price, reply.usage)
 
 
 def _cost(price: Price | None, asked: float, said: float) -> Cost:

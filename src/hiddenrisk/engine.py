@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from hiddenrisk.errors import CallError, UsageError
+from hiddenrisk.tokens import with_estimate
 from hiddenrisk.types import Call, Model, Reason, Reply
 
 T = TypeVar("T")
@@ -77,7 +78,7 @@ class Meter(Protocol):
         """
         ...
 
-    def after(self, call: Call, reply: Reply) -> None:
+    def after(self, reply: Reply) -> None:
         """Take note of a call that came back."""
         ...
 
@@ -219,9 +220,10 @@ class Endpoint:
             else:
                 self._worked += 1
                 self._refused = 0
+                reply = with_estimate(call, served.reply)
                 if self.meter is not None:
-                    self.meter.after(call, served.reply)
-                return served
+                    self.meter.after(reply)
+                return Served(reply, served.latency_s, served.tries)
         raise AssertionError  # pragma: no cover - the loop has no end of its own
 
     async def _try(self, call: Call, number: int, hangs: int) -> Served:

@@ -202,7 +202,8 @@ def _count(total: Counter[str], usage: Usage, calls: int = 1, *, billed: bool = 
     Calls of which no tokens were told, though there must have been some, are `unmetered`.
     """
     total["calls"] += calls
-    if billed and (not usage.prompt_tokens or usage.completion_tokens is None):
+    silent = not usage.prompt_tokens or usage.completion_tokens is None
+    if billed and (silent or usage.estimated):
         total["unmetered"] += calls
     if usage.prompt_tokens is not None:
         total["prompt_tokens"] += usage.prompt_tokens

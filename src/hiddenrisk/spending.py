@@ -1,7 +1,8 @@
 """What a run directory says was spent: each call's tokens, and who they were paid to.
 
 Read from the records, so that a run that is resumed knows what it cost before. Where a
-provider told no tokens they are estimated by the characters of the texts, and counted as such.
+provider told no tokens, the record has an estimate (`tokens.with_estimate`), which is counted
+as such. Records from before there were estimates are guessed at by the texts beside them.
 """
 
 from collections import Counter, defaultdict
@@ -19,7 +20,7 @@ from hiddenrisk.types import Finish, Message, Part, Usage
 
 PRICES, BUDGET = "prices.json", "budget.json"
 _RUBRIC = 700
-"""Tokens of a judge's instructions, where nobody counted them: AIR-Bench's are 600 to 900."""
+"""Tokens of a judge's instructions, where no record tells them: AIR-Bench's are 600 to 900."""
 _IMPORTED = "imported"
 TOLD = ("calls", "prompt_tokens", "completion_tokens", "reasoning_tokens")
 _UNKNOWN = Price(input=1.0, output=1.0)
@@ -36,8 +37,8 @@ class Paid(NamedTuple):
     calls: int
     prompt_tokens: float
     completion_tokens: float
-    told: tuple[bool, bool]
-    """Whether the provider told the one, and the other; else it is an estimate."""
+    estimated: tuple[float, float]
+    """How many of the one, and of the other, no provider told."""
     latency_s: float
 
 
@@ -169,20 +170,13 @@ def _paid(
     texts: tuple[float, float],
     latency_s: float,
 ) -> Paid:
-    """A record's tokens as its provider tells them; else as its texts have them, per call."""
-    asked, said, told = metered(usage, texts[0] * max(1, calls), texts[1])
-    return Paid(place, role, label, calls, asked, said, told, latency_s)
-
-
-def metered(usage: Usage, asked: float, said: float) -> tuple[float, float, tuple[bool, bool]]:
-    """Tokens in and out: as told, else as estimated; a zero where there are texts tells nothing.
-
-    Returns:
-        The two, and whether each was told.
-    """
-    told_in, told_out = usage.prompt_tokens or 0, usage.completion_tokens or 0
-    told = (told_in > 0 or not asked, told_out > 0 or not said)
-    return (float(told_in) if told[0] else asked, float(told_out) if told[1] else said, told)
+    """A record's tokens: as told, with those estimated; else as its texts have them, per call."""
+    told = usage.prompt_tokens or 0, usage.completion_tokens or 0
+    guess = usage.estimated or (
+        0.0 if told[0] else texts[0] * max(1, calls),
+        0.0 if told[1] else texts[1],
+    )
+    return Paid(place, role, label, calls, told[0] + guess[0], told[1] + guess[1], guess, latency_s)
 
 
 # ---------------------------------------------------------------- what it cost
@@ -296,7 +290,6 @@ def _estimated(folder: Path) -> dict[tuple[Role, str], dict[str, float]]:
         lambda: dict.fromkeys(TOLD[1:3], 0.0)
     )
     for paid in read_paid(folder):
-        tokens = (paid.prompt_tokens, paid.completion_tokens)
-        for name, count, told in zip(TOLD[1:3], tokens, paid.told, strict=True):
-            sums[paid.role, paid.label][name] += 0.0 if told else count
+        for name, count in zip(TOLD[1:3], paid.estimated, strict=True):
+            sums[paid.role, paid.label][name] += count
     return sums

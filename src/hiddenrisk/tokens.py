@@ -7,7 +7,9 @@ Latin. What a provider counts always goes first.
 
 from collections.abc import Iterable
 
-from hiddenrisk.types import Message
+from msgspec.structs import replace
+
+from hiddenrisk.types import Call, Finish, Message, Reply
 
 CHARS, OTHERS = 4.1, 1.3
 """Characters a token: ASCII, and all others."""
@@ -28,3 +30,19 @@ def tokens_of(text: str | None) -> float:
 def tokens_in(messages: Iterable[Message]) -> float:
     """The same of a request."""
     return FRAME + sum(tokens_of(message.content) for message in messages)
+
+
+def with_estimate(call: Call, reply: Reply) -> Reply:
+    """A reply with an estimate of the tokens that its provider did not tell.
+
+    A zero where there is text tells nothing. Nobody bills a request that was rejected, unless
+    the provider says so.
+    """
+    asked = said = 0
+    if not reply.usage.prompt_tokens and reply.finish is not Finish.BLOCKED_ON_INPUT:
+        asked = round(tokens_in(call.messages))
+    if not reply.usage.completion_tokens:
+        said = round(tokens_of(reply.answer) + tokens_of(reply.thinking))
+    if not (asked or said):
+        return reply
+    return replace(reply, usage=replace(reply.usage, estimated=(asked, said)))

@@ -128,13 +128,23 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     reasoning_tokens: int | None = None
+    estimated: tuple[int, int] | None = None
+    """Tokens in and out that no provider told, by the characters of the texts: `tokens`."""
 
 
 def both(one: Usage, other: Usage) -> Usage:
     """The tokens of two calls together; None stays None only where neither is known."""
-    pairs = zip(msgspec.structs.astuple(one), msgspec.structs.astuple(other), strict=True)
-    sums = [b if a is None else a if b is None else a + b for a, b in pairs]
-    return Usage(prompt_tokens=sums[0], completion_tokens=sums[1], reasoning_tokens=sums[2])
+    guesses = [usage.estimated for usage in (one, other) if usage.estimated]
+    return Usage(
+        prompt_tokens=_sum(one.prompt_tokens, other.prompt_tokens),
+        completion_tokens=_sum(one.completion_tokens, other.completion_tokens),
+        reasoning_tokens=_sum(one.reasoning_tokens, other.reasoning_tokens),
+        estimated=(sum(g[0] for g in guesses), sum(g[1] for g in guesses)) if guesses else None,
+    )
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else one + other
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):

@@ -101,7 +101,7 @@ def measure(folder: Path) -> Measured:
         row = places[model, benchmark].get((prompt, repeat))
         if row is None:
             continue  # a sample that failed after some of its turns
-        guessed += paid.calls * (not all(paid.told))
+        guessed += paid.calls * any(paid.estimated)
         sums_of = sums[model, benchmark][who(paid.role, paid.label)]
         # Added up in thousandths: a Counter holds whole numbers.
         for column, number in enumerate(
