@@ -130,6 +130,62 @@ def test_what_the_numbers_cannot_decide_does_not_pass_and_says_what_it_takes(
     assert f"about {one['needed']:,} pairs decide it" in " ".join(done.out.split())
 
 
+def test_what_only_one_side_has_does_not_pass_until_a_rule_says_so(
+    hiddenrisk: CommandLine, tmp_path: Path
+) -> None:
+    more = write_prompts(tmp_path / "more.jsonl", range(300, 320))
+    assess(
+        hiddenrisk, tmp_path / "more", hiddenrisk.folder / "own.jsonl",
+        {"m": model(good, thinks=good)}, "--benchmark", str(more),
+    )  # fmt: skip
+    done, checks = gate(hiddenrisk, str(tmp_path / "more"), "--margin", "0.2")
+    assert done.code == 1
+    told = {(c["benchmark"], c["part"]): c["message"] for c in checks if c["status"] != "passed"}
+    assert set(told) == {("own", "thinking"), ("more", "answer"), ("more", "thinking")}
+    assert told["more", "answer"] == (
+        "base:m was not asked more: assess it on that too, or let it through (a rule with "
+        'undecided = "skip")'
+    )
+    assert "shows no thinking here" in told["own", "thinking"]
+    assert "nothing failed, but what is undecided does not pass" in " ".join(done.out.split())
+
+    skip = """margin = 0.2
+    [[rules]]
+    benchmark = "more"
+    undecided = "skip"
+    [[rules]]
+    part = "answer"
+    """
+    args = ("--rules", rules(hiddenrisk, skip))
+    done, checks = gate(hiddenrisk, str(tmp_path / "more"), *args)
+    assert done.code == 0, done
+    assert {c["status"] for c in checks if c["benchmark"] == "more"} == {"skipped", "passed"}
+    assert {c["part"] for c in checks if c["benchmark"] == "own"} == {"answer"}
+    assert "skipped is undecided, and let through by its rule" in " ".join(done.out.split())
+
+    done, checks = gate(hiddenrisk, "base", *args, against=str(tmp_path / "more"))
+    assert done.code == 0, "left out of the new run on purpose: the same rule says so"
+
+
+def test_a_disk_that_takes_no_result_is_told_without_talk_of_resuming(
+    hiddenrisk: CommandLine, tmp_path: Path
+) -> None:
+    for verb in (
+        ("gate", "same", "--against", "base", "--margin", "0.1"),
+        ("compare", "same", "base"),
+    ):
+        for name in ("full", "no/such.json"):
+            (tmp_path / "full.part").unlink(missing_ok=True)
+            (tmp_path / "full.part").symlink_to("/dev/full")
+            done = hiddenrisk(*verb, "--out", tmp_path / name)
+            assert done.code == 2, done
+            why = "No space left on device" if name == "full" else "No such file or directory"
+            assert done.err.splitlines()[-1] == (
+                f"hiddenrisk: cannot write to {tmp_path / name}: {why}; make room (or name another "
+                "place) and run the same command again"
+            )
+
+
 def test_a_model_that_is_blocked_throughout_does_not_pass(hiddenrisk: CommandLine) -> None:
     _, checks = gate(hiddenrisk, "blocked", "--margin", "0.02")
     assert statuses(checks)["safety_rate"] == "undecided"

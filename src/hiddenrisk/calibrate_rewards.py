@@ -38,7 +38,7 @@ from hiddenrisk.store import (
     REWARD_FILES,
     REWARDS,
     Journal,
-    cannot_write,
+    cannot_keep,
     records,
     write_json,
 )
@@ -124,7 +124,7 @@ def carry_out(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise cannot_write(folder, error) from error
+        raise cannot_keep(folder, error) from error
     before = _others(wanted, folder)
     with Journal(folder, REWARD_FILES) as journal:
         tally = Tally(2 * sum(len(s.pairs) for s in wanted.sets) * len(wanted.rewards))

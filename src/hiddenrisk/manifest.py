@@ -22,7 +22,7 @@ from hiddenrisk.judges import refusal
 from hiddenrisk.judging import stored_judge
 from hiddenrisk.opening import Opened
 from hiddenrisk.recorded import LABEL
-from hiddenrisk.store import FAILURES, NOTICED, PROFILES, RESPONSES, TURNS, VERDICTS, cannot_write
+from hiddenrisk.store import FAILURES, NOTICED, PROFILES, RESPONSES, TURNS, VERDICTS, cannot_keep
 
 RUN, BENCHMARKS = "run.json", "benchmarks"
 _MOST_BYTES = 1 << 28
@@ -186,7 +186,7 @@ def claim(folder: Path, manifest: dict[str, Any]) -> None:
             )
         _same_plan(path, manifest)
     except OSError as error:
-        raise cannot_write(folder, error) from error
+        raise cannot_keep(folder, error) from error
 
 
 def has_records(folder: Path) -> bool:
@@ -217,7 +217,7 @@ def keep_benchmarks(opened: Opened, folder: Path) -> None:
             shutil.copyfile(path, part)
             part.replace(kept)
         except OSError as error:
-            raise cannot_write(folder, error) from error
+            raise cannot_keep(folder, error) from error
 
 
 class _Manifest(msgspec.Struct):

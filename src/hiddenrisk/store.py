@@ -81,7 +81,7 @@ class Journal:
             ) from error
         except OSError as error:
             self._close()
-            raise cannot_write(self._folder, error) from error
+            raise cannot_keep(self._folder, error) from error
         return self
 
     def __exit__(
@@ -92,7 +92,7 @@ class Journal:
     ) -> None:
         trouble = self._close()
         if isinstance(trouble, OSError) and error is None:
-            raise cannot_write(self._folder, trouble) from trouble
+            raise cannot_keep(self._folder, trouble) from trouble
         if trouble is not None and error is None:
             raise trouble
 
@@ -136,7 +136,7 @@ class Journal:
                 for each in self._files.values():
                     os.fdatasync(each)
         except OSError as error:
-            self._broken = cannot_write(self._folder, error)
+            self._broken = cannot_keep(self._folder, error)
             raise self._broken from error
 
 
@@ -148,8 +148,16 @@ LABEL_FILES: dict[type, str] = {HumanLabel: LABELS, Sheet: SHEETS}
 REWARD_FILES: dict[type, str] = {Reward: REWARDS}
 
 
-def cannot_write(folder: Path, error: OSError) -> StoreError:
-    """One sentence for a full or unwritable disk."""
+def cannot_write(path: Path, error: OSError) -> StoreError:
+    """One sentence for a file that a full or unwritable disk does not take."""
+    return StoreError(
+        f"cannot write to {path}: {error.strerror or error}; make room (or name another place) "
+        "and run the same command again"
+    )
+
+
+def cannot_keep(folder: Path, error: OSError) -> StoreError:
+    """The same for a run, which goes on where it was."""
     return StoreError(
         f"cannot write to {folder}: {error.strerror or error}. Nothing that was finished is "
         "lost; make room (or give another --out) and run the same command again to resume"
@@ -303,4 +311,4 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        raise cannot_write(path.parent, error) from error
+        raise cannot_write(path, error) from error

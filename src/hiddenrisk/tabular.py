@@ -91,7 +91,7 @@ def write_csv(table: Table, path: Path) -> None:
     except OSError as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        raise cannot_write(path.parent, error) from error
+        raise cannot_write(path, error) from error
 
 
 def _cell(value: object) -> object:

@@ -51,8 +51,13 @@ def verdict(checks: Sequence[Check], alpha: float) -> str:
     counts = Counter(check.status for check in checks)
     told = ", ".join(f"{counts[s]} {s}" for s in _STYLES if counts[s])
     word = "PASSED" if all(check.holds for check in checks) else "NOT PASSED"
+    only = (
+        ""
+        if counts["failed"] or not counts["undecided"]
+        else "; nothing failed, but what is undecided does not pass"
+    )
     let = "; skipped is undecided, and let through by its rule" if counts["skipped"] else ""
     return (
         f"{word}: {told} of {len(checks)} checks (each by one end of the {1 - alpha:.0%} interval; "
-        f"all must hold, so none is adjusted for their number{let})"
+        f"all must hold, so none is adjusted for their number{let}{only})"
     )

@@ -10,6 +10,9 @@ from hiddenrisk.comparing import Compared, Comparison, compared, legible, shown
 from hiddenrisk.plan import selected
 from hiddenrisk.scores import Column
 from hiddenrisk.sides import KINDS, Pairing, Place, StoredRun, columns_of
+from hiddenrisk.types import Part
+
+_LET_THROUGH = 'let it through (a rule with undecided = "skip")'
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -73,9 +76,14 @@ def _why_not(
         (pairing.names[1], own, pairing.second),
     ):
         if column is None and place[0] not in side.run.facts:
-            return f"{name} was not asked {place[0]}"
+            return f"{name} was not asked {place[0]}: assess it on that too, or {_LET_THROUGH}"
+        if column is None and place[1] is Part.THINKING:
+            return (
+                f"{name} shows no thinking here, or none that was judged: judge it, "
+                f'check answers alone (rules with part = "answer"), or {_LET_THROUGH}'
+            )
         if column is None:
-            return f"{name} has nothing to judge here (thinking not visible, or not judged)"
+            return f"{name} has no answers here that were judged: judge them, or {_LET_THROUGH}"
     return None
 
 
