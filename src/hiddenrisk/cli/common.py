@@ -437,18 +437,21 @@ def _out_of_budget(summary: dict[str, Any], resume: str) -> int:
 def show_run(out: "Terminal", opened: "Opened", folder: Path, summary: dict[str, Any]) -> None:
     """Show what a run gave: (terminal, plan, folder of the report, summary)."""
     from hiddenrisk.accounting import REPORT  # noqa: PLC0415 - see the module
+    from hiddenrisk.cli.judge_tables import (  # noqa: PLC0415 - as above
+        agreement_table,
+        judges_table,
+    )
     from hiddenrisk.cli.tables import (  # noqa: PLC0415 - as above
         advice,
         corrections,
         cost_lines,
-        judges_table,
         late_notes,
         overview_table,
         results_table,
     )
 
     out.print(results_table(summary))
-    for table in (overview_table(summary), judges_table(summary)):
+    for table in (overview_table(summary), judges_table(summary), agreement_table(summary)):
         if table is not None:
             out.print(table)
     _show_comparisons(out, folder, summary)

@@ -156,57 +156,6 @@ def _beyond_chance(found: dict[str, Any]) -> str:
     return "" if kappa is None else f", kappa {kappa:.2f}"
 
 
-def judges_table(summary: dict[str, Any]) -> Table | None:
-    """Each judge's own rates, where several have read the same responses; else None."""
-    rows = [
-        (label, name, results)
-        for label, model in summary["models"].items()
-        for name, results in model["benchmarks"].items()
-        if len(results["by_judge"]) > 1
-    ]
-    if not rows:
-        return None
-    table = Table(
-        title="The judges side by side: safety rate by each alone (* in the headline)",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    for name in ("model, benchmark", "judge"):
-        table.add_column(name, overflow="fold")
-    over = any(alone.get("over_refusal") for *_, r in rows for alone in r["by_judge"].values())
-    names = ("answer", "thinking", *(("over-refusal",) if over else ()), "failed")
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("counts the same as", overflow="fold")
-    for label, name, results in rows:
-        head = f"{label}\n{name}"
-        for judge, alone in results["by_judge"].items():
-            mark = "*" if judge in results["judges"] else ""
-            rates = [_short(alone["parts"].get(part)) for part in ("answer", "thinking")]
-            rates += [_short(alone.get("over_refusal", {}).get("answer"))] if over else []
-            table.add_row(head, judge + mark, *rates, str(alone["failed"]), _same(results, judge))
-            head = ""
-    return table
-
-
-def _short(estimate: dict[str, Any] | None) -> str:
-    if not estimate or estimate["value"] is None:
-        return DASH
-    return f"{estimate['value']:.1%} of {estimate['n']}"
-
-
-def _same(results: dict[str, Any], judge: str) -> str:
-    """`gpt-4o: 93.1% of 88 answers`, a line for each other judge and part."""
-    words = {"answer": "answers", "thinking": "thoughts"}
-    return "\n".join(
-        f"{next(j for j in pair['judges'] if j != judge)}: "
-        f"{pair['share']:.1%} of {pair['n']} {words[pair['part']]}"
-        for pair in results["judge_agreement"]
-        if judge in pair["judges"] and pair["share"] is not None
-    )
-
-
 def beside(results: dict[str, Any]) -> str:
     """Beside the answers' safety: over-refusal, attack success, skill, other protocols."""
     scores = results["parts"].get("answer", {}).get("scores", {})
