@@ -148,6 +148,22 @@ def test_so_are_those_of_expansions_grades_and_dialogues(
         )  # fmt: skip
 
 
+@pytest.mark.parametrize("verb", ["assess", "plan"])
+def test_a_price_that_is_nobodys_is_refused_with_the_names_there_are(
+    hiddenrisk: CommandLine, server: ChatServer, verb: str
+) -> None:
+    done = hiddenrisk(
+        *(verb, "--model", server.spec("r1"), "--judge", server.spec("gpt-4o")),
+        *("--price", "r1=1/2", "--price", "judge gpt-4o=2.5/10", "--limit", "3"),
+    )
+    assert done.code == 2, done
+    assert done.err.splitlines()[-1] == (
+        "hiddenrisk: --price judge gpt-4o: nobody who is asked is called so; name one of r1, gpt-4o"
+    )
+    assert server.ledger.hits == 0
+    assert not (hiddenrisk.folder / "runs").exists()
+
+
 def test_an_unknown_price_refuses_a_budget_with_the_next_step(hiddenrisk: CommandLine) -> None:
     done = hiddenrisk(
         "assess", "--model", "https://example.org/v1#big", "--limit", "3", "--budget", "5"

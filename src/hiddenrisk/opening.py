@@ -268,6 +268,7 @@ def open_plan(plan: Plan, settings: Settings, command: str, stored: Stored | Non
         ),
         prices=open_prices(settings.prices, settings.price),
     )
+    opened.prices.check_names(opened.specs.values())
     if settings.budget is not None:
         _see_prices_are_known(opened)
     return opened

@@ -82,11 +82,22 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True):
         found = (_find(table, name) for table in self.tables)
         return single or next((price for price in found if price is not None), None)
 
-    def nobodys(self, texts: Iterable[str]) -> list[str]:
-        """Names of single prices that none of these SPECs has: slips of the pen, most likely."""
+    def check_names(self, texts: Iterable[str]) -> None:
+        """See that each single price is somebody's: a slip of the pen would change no price.
+
+        Args:
+            texts: the SPECs of all who may be asked.
+
+        Raises:
+            UsageError: a price is nobody's.
+        """
         specs = [spec for text in texts if (spec := _parsed(text)) is not None]
         known = {name for spec in specs for name in (spec.label, _name(spec))}
-        return [name for name in self.single if name not in known]
+        if nobodys := [name for name in self.single if name not in known]:
+            raise UsageError(
+                f"--price {', '.join(nobodys)}: nobody who is asked is called so; name one of "
+                f"{', '.join(dict.fromkeys(spec.label for spec in specs))}"
+            )
 
 
 def _parsed(text: str) -> Spec | None:

@@ -28,9 +28,6 @@ def show(out: "Terminal", opened: "Opened", found: Forecast, like: Path | None) 
         out.print(plain(line), markup=False, highlight=False)
     out.print(who_table(found))
     out.print(shows_table(found))
-    if nobody := opened.prices.nobodys(opened.specs.values()):
-        line = f"Note: --price {', '.join(nobody)}: nobody who is asked is called so; no price is changed."
-        out.print(plain(line), style="yellow", markup=False, highlight=False)
     for line in notes(found):
         out.print(f"Note: {plain(line)}", style="yellow", markup=False, highlight=False)
 
