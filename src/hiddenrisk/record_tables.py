@@ -17,7 +17,10 @@ from hiddenrisk.tabular import Floats, Numbers, Table, Talk, Words, table
 from hiddenrisk.types import Message, Usage
 
 _SAMPLE: dict[str, type] = {"model": str, "benchmark": str, "prompt": str, "repeat": int}
-_USAGE: dict[str, type] = dict.fromkeys(Usage.__struct_fields__, int)
+_USAGE: dict[str, type] = dict.fromkeys(
+    ("prompt_tokens", "completion_tokens", "reasoning_tokens"), int
+)
+"""As told; what nobody told is null, as estimates are no counts."""
 _WHERE = ("provider", "served_model", "fingerprint")
 """Of a response, what says where it was had."""
 _SAID: dict[str, type] = {
