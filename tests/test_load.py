@@ -137,6 +137,20 @@ def test_charts_are_drawn_from_rates_with_their_intervals(run: "hiddenrisk.Store
     }
 
 
+def test_charts_tell_n_whole_names_and_parts_without_colour(run: "hiddenrisk.StoredRun") -> None:
+    safety = json.dumps(run.charts.safety().to_dict())
+    assert "format(datum.n, ',')" in safety
+    assert '"labelLimit": 600' in safety
+    assert '"range": ["circle", "diamond"]' in safety
+    told: dict[str, Any] = run.charts.categories("own", level=1).to_dict()
+    (rows,) = told["datasets"].values()
+    assert rows
+    for row in rows:
+        ns = {one["n"] for one in rows if one["group"] == row["group"]}
+        span = f"{min(ns)}-{max(ns)}" if len(ns) > 1 else str(row["n"])
+        assert row["row"] == f"{row['group']} (n {span})"
+
+
 def test_a_chart_of_nothing_says_so(run: "hiddenrisk.StoredRun") -> None:
     with pytest.raises(UsageError, match="airbench has no safety rate of the answer by category"):
         run.charts.categories("airbench")

@@ -78,7 +78,11 @@ def test_several_judges_fit_a_terminal_of_80_columns() -> None:
 
 
 def test_one_judge_has_no_table_of_several() -> None:
-    results: dict[str, Any] = {"by_judge": {"builtin": {}}, "judges": ["builtin"], "judge_agreement": []}
+    results: dict[str, Any] = {
+        "by_judge": {"builtin": {}},
+        "judges": ["builtin"],
+        "judge_agreement": [],
+    }
     summary = {"models": {"m": {"benchmarks": {"own": results}}}}
     assert judges_table(summary) is None
     assert agreement_table(summary) is None
