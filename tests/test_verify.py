@@ -14,6 +14,7 @@ from hiddenrisk.accounting import FLIPS, REPORT, SUMMARY
 from hiddenrisk.digests import DIGESTS, MADE, names
 from hiddenrisk.plan import Settings
 from hiddenrisk.verifying import Verified, differences, verify
+from tests import stand_ins
 from tests.conftest import CommandLine
 from tests.servers import Ask, ChatServer, Reply, verdict
 
@@ -81,7 +82,11 @@ def edited(path: Path, change: Callable[[dict[str, Any]], None], line: int = 3) 
 def test_a_run_as_it_was_left_is_as_it_should_be(run: Path) -> None:
     found = held(run)
     assert found.problems == []
-    assert found.notes == []
+    (note,) = found.notes
+    assert re.fullmatch(
+        r"the keys of \d+ verdicts were not computed again \(of judges outside the headline\)",
+        note,
+    )
     told = "\n".join(found.checked)
     assert "40 responses: prompts, and 40 keys" in told
     assert re.search(r"\d{3} verdicts: responses, and \d+ keys", told)
@@ -91,7 +96,8 @@ def test_a_run_as_it_was_left_is_as_it_should_be(run: Path) -> None:
 def test_the_command_says_so_and_ends_with_0(hiddenrisk: CommandLine, run: Path) -> None:
     done = hiddenrisk("verify", run)
     assert (done.code, done.err) == (0, "")
-    assert done.out.splitlines()[-1] == f"{run} is as it should be"
+    last = f"{run} is as it should be, but for what the notes say was not checked"
+    assert done.out.splitlines()[-1] == last
 
 
 def test_the_command_names_file_place_and_both_values(hiddenrisk: CommandLine, run: Path) -> None:
@@ -266,9 +272,32 @@ def test_an_imported_run_and_its_files_are_as_they_should_be(
     (tmp_path / "traces.jsonl").write_text(rows)
     done = hiddenrisk("import", "traces.jsonl", "--model", "m", "--out", "imported")
     assert done.code == 0, done
-    assert hiddenrisk("verify", "imported").code == 0
+    whole = hiddenrisk("verify", "imported")
+    assert whole.code == 0, whole
+    assert "5 responses: prompts, and 5 keys" in whole.out
+    assert whole.out.splitlines()[-1] == "imported is as it should be"
     edited(tmp_path / "imported" / "responses.jsonl", to(answer="Another answer."))
     assert hiddenrisk("verify", "imported").code == 1
+
+
+def test_the_keys_of_dialogues_are_computed_again(
+    hiddenrisk: CommandLine, shared_data: Path
+) -> None:
+    models = {"r1": stand_ins.model("r1"), "j": stand_ins.judge}
+    with ChatServer(models) as server:
+        done = hiddenrisk(
+            *("assess", "--model", server.spec("r1"), "--judge", server.spec("j"), "--yes"),
+            *("--benchmark", "phishing", "--limit", "3", "--data-dir", shared_data, "--out", "run"),
+        )
+    assert done.code == 0, done
+    found = hiddenrisk("verify", "run", "--data-dir", shared_data)
+    assert found.code == 0, found
+    assert "3 responses: prompts, and 3 keys" in found.out
+    (hiddenrisk.folder / "run" / DIGESTS).unlink()
+    edited(hiddenrisk.folder / "run" / "responses.jsonl", to(repeat=1), line=0)
+    found = hiddenrisk("verify", "run", "--data-dir", shared_data)
+    assert found.code == 1
+    assert re.search(r"^responses\.jsonl, key \w+: stored", found.err, re.MULTILINE)
 
 
 def test_what_is_made_is_sealed_by_nobody() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 from hiddenrisk.asking import digest
 from hiddenrisk.assess import Judge
 from hiddenrisk.benchmarks.base import Loaded
-from hiddenrisk.cell import IMPORTED
 from hiddenrisk.insights import BUILTIN
 from hiddenrisk.judges import refusal
 from hiddenrisk.judges.rubric import asked_in, begun
@@ -21,6 +20,7 @@ class Keys:
         opened: the run's plan, with the judges of its headline.
         models: what each model was, by label, as run.json says.
         judges: what each judge was.
+        victim: what the other side of dialogues was; None without one.
     """
 
     def __init__(
@@ -28,26 +28,40 @@ class Keys:
         opened: Opened,
         models: Mapping[str, dict[str, Any]],
         judges: Mapping[str, dict[str, Any]],
+        victim: dict[str, Any] | None = None,
     ) -> None:
         self._models = models
         self._identities = judges
+        self._victim = victim
         every = (*opened.judges, *opened.fallbacks, *opened.cheap)
         self._judges: dict[str, Judge] = {judge.label: judge for judge in every}
         self._sampling = Sampling(
             temperature=opened.plan.temperature, max_tokens=opened.plan.max_tokens
         )
 
-    def response(self, response: Response, benchmark: Loaded, prompt: Prompt) -> str | None:
-        """The key of a response.
+    def response(self, response: Response, benchmark: Loaded, prompt: Prompt) -> list[str]:
+        """The keys that a response may have; none where what decides them is not known.
 
-        None for a dialogue, whose key hangs on the other side too, and for what was imported.
+        That of a dialogue hangs on the other side too, and on who checked it: a judge, or the
+        other side itself.
         """
         identity = self._models.get(response.model)
-        if benchmark.dialogue or identity is None or response.provider == IMPORTED:
-            return None
-        return digest(
+        if identity is None:
+            return []
+        key = digest(
             identity, self._sampling, benchmark.name, prompt.id, response.repeat, prompt.messages
         )
+        if not benchmark.dialogue:
+            return [key]
+        if self._victim is None:
+            return []
+        checkers = [*map(self._own, self._identities), self._victim]
+        return [digest(key, self._victim, each, benchmark.version) for each in checkers]
+
+    def _own(self, judge: str) -> dict[str, Any]:
+        """What the model behind a judge is, without the form that its verdicts take."""
+        named = self._judges[judge].form.named if judge in self._judges else {}
+        return {k: v for k, v in self._identities[judge].items() if k not in named}
 
     def verdict(
         self, verdict: Verdict, response: Response, benchmark: Loaded, prompt: Prompt
@@ -67,10 +81,9 @@ class Keys:
             named = (*named, "instead of", verdict.instead_of)
         if judge.endpoint is None:
             return digest({BUILTIN: refusal.VERSION}, *named, "")
-        identity = self._identities.get(judge.label)
-        if identity is None:
+        if judge.label not in self._identities:
             return None
-        own = {k: v for k, v in identity.items() if k not in judge.form.named}
+        own = self._own(judge.label)
         if rubric.dialogue and response.dialogue is not None:
             steps = rubric.dialogue(prompt, response.dialogue)
         else:

@@ -202,7 +202,7 @@ class _About(msgspec.Struct):
 def _check_records(folder: Path, opened: Opened, manifest: Manifest, done: Verified) -> None:
     judging = manifest.judging
     judges = manifest.identity.judges | manifest.deputies | (judging.identity if judging else {})
-    keys = Keys(opened, manifest.identity.models, judges)
+    keys = Keys(opened, manifest.identity.models, judges, manifest.identity.victim)
     prompts, offsets = _Prompts(opened), dict[str, int]()
     keyed = 0
     for offset, response in store.placed_records(folder / store.RESPONSES, Response):
@@ -216,6 +216,9 @@ def _check_records(folder: Path, opened: Opened, manifest: Manifest, done: Verif
             continue
         keyed += _check_response(response, *found, keys, done)
     done.checked.append(f"{len(offsets):,} responses: prompts, and {keyed:,} keys")
+    _say_unkeyed(
+        done, "responses", len(offsets) - keyed, "of a model that run.json does not tell of"
+    )
     _check_verdicts(folder, offsets, prompts, keys, done)
     for name in _ABOUT:
         done.problems.extend(
@@ -236,10 +239,10 @@ def _check_response(
             continue  # what the model was told first, the talk decides
         if stored != wanted:
             done.problems.append(Problem(store.RESPONSES, f"{what}, {field}", stored, wanted))
-    key = keys.response(response, benchmark, prompt)
-    if key is not None and key != response.key:
-        done.problems.append(Problem(store.RESPONSES, what, response.key, key))
-    return key is not None
+    possible = keys.response(response, benchmark, prompt)
+    if possible and response.key not in possible:
+        done.problems.append(Problem(store.RESPONSES, what, response.key, possible[0]))
+    return bool(possible)
 
 
 def _check_verdicts(
@@ -272,6 +275,13 @@ def _check_verdicts(
                 pair = ((verdict.label, verdict.score), said)
                 done.problems.extend(_differing(store.VERDICTS, f"{what}, verdict", *pair))
     done.checked.append(f"{total:,} verdicts: responses, and {keyed:,} keys")
+    _say_unkeyed(done, "verdicts", total - keyed, "of judges outside the headline")
+
+
+def _say_unkeyed(done: Verified, what: str, n: int, why: str) -> None:
+    """What no key speaks for: only digests and numbers are held against it."""
+    if n > 0:
+        done.notes.append(f"the keys of {n:,} {what} were not computed again ({why})")
 
 
 # ---------------------------------------------------------------- numbers
@@ -280,10 +290,9 @@ def _check_verdicts(
 def _check_numbers(folder: Path, opened: Opened, done: Verified) -> None:
     """Count the run again and hold summary, flips and page against it."""
     try:
-        stored: dict[str, Any] = msgspec.json.decode((folder / SUMMARY).read_bytes())
-        page = (folder / REPORT).read_text("utf-8")
+        stored = msgspec.json.decode((folder / SUMMARY).read_bytes(), type=dict[str, Any])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        done.problems.append(Problem(SUMMARY, "", "the summary of a run, and its page", str(error)))
+        done.problems.append(Problem(SUMMARY, "", "the summary of a run", str(error)))
         return
     stopped = stored.get("complete") is False
     found = counted(opened, folder, stopped=stopped)
@@ -297,11 +306,21 @@ def _check_numbers(folder: Path, opened: Opened, done: Verified) -> None:
     new = {k: v for k, v in again.items() if k not in _MOMENTS}
     done.problems.extend(differences(SUMMARY, "", kept, new))
     done.checked.append(f"{_leaves(kept):,} values of {SUMMARY}, counted again")
-    if (folder / FLIPS).read_text("utf-8") != flip_lines(found):
-        done.problems.append(Problem(FLIPS, "", "as stored", "other samples differ"))
-    if same_version and page != page_of(folder, stored, found.shown):
-        done.problems.append(Problem(REPORT, "", "as stored", "another page"))
+    _check_text(folder, FLIPS, flip_lines(found), "other samples differ", done)
+    if same_version:
+        _check_text(folder, REPORT, page_of(folder, stored, found.shown), "another page", done)
     done.checked.append(f"{FLIPS}" + (f" and {REPORT}, made again" if same_version else ""))
+
+
+def _check_text(folder: Path, name: str, wanted: str, otherwise: str, done: Verified) -> None:
+    """Hold a file against what it would be, were it written again."""
+    try:
+        same = (folder / name).read_text("utf-8") == wanted
+    except (OSError, UnicodeDecodeError) as error:
+        done.problems.append(Problem(name, "", "as stored", str(error)))
+        return
+    if not same:
+        done.problems.append(Problem(name, "", "as stored", otherwise))
 
 
 def differences(file: str, where: str, stored: object, found: object) -> Iterator[Problem]:
