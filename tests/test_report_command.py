@@ -269,6 +269,10 @@ def test_a_redacted_report_holds_nothing_of_what_was_said_or_where(
     assert shared["comparisons"] == told["comparisons"]
     manifest = json.loads((tmp_path / "shared" / "run.json").read_text())
     assert manifest["identity"]["benchmarks"]["own"]["prompts"] == 20
+    for verb in ("verify", "report", "findings"):
+        refused = hiddenrisk(verb, tmp_path / "shared")
+        assert refused.code == 2
+        assert "it is a redacted copy, and its records stayed where it was made" in refused.err
 
 
 def test_the_whole_report_does_hold_what_was_planted(

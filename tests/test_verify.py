@@ -300,6 +300,21 @@ def test_the_keys_of_dialogues_are_computed_again(
     assert re.search(r"^responses\.jsonl, key \w+: stored", found.err, re.MULTILINE)
 
 
+@pytest.mark.parametrize("models", [None, 7, {"a": 3}, {"a": {"benchmarks": {"own": []}}}])
+def test_a_summary_of_another_shape_is_told_of_and_the_page_is_held_against_the_records(
+    run: Path, models: object
+) -> None:
+    summary = json.loads((run / SUMMARY).read_text())
+    (run / SUMMARY).write_text(json.dumps(summary | {"models": models}))
+    assert {problem.file for problem in held(run).problems} == {SUMMARY}
+
+
+def test_a_file_that_is_gone_is_told_of_by_its_name(run: Path) -> None:
+    (run / REPORT).unlink()
+    (run / FLIPS).write_bytes(b"\xff")
+    assert {problem.file for problem in held(run).problems} == {REPORT, FLIPS}
+
+
 def test_what_is_made_is_sealed_by_nobody() -> None:
     assert {SUMMARY, FLIPS, REPORT, DIGESTS} <= MADE
 

@@ -124,7 +124,7 @@ def _read(folder: Path) -> Manifest:
                 "and everything else the run directory itself"
             )
         if not (folder / RESPONSES).is_file():
-            raise StoreError(f"{folder} has no {RESPONSES}: there is nothing to judge yet")
+            raise StoreError(f"{folder} has no {RESPONSES}: {_why_none(content)}")
     except OSError as error:
         why = "does not exist" if not folder.exists() else f"has no {RUN} that can be read"
         raise StoreError(
@@ -138,6 +138,22 @@ def _read(folder: Path) -> Manifest:
             f"({__version__}) reads: {error}; judge it with the version that made it, or "
             "restore the file"
         ) from error
+
+
+class _Copy(msgspec.Struct):
+    redacted: bool = False
+
+
+def _why_none(content: bytes) -> str:
+    try:
+        if msgspec.json.decode(content, type=_Copy).redacted:
+            return (
+                "it is a redacted copy, and its records stayed where it was made; its numbers are "
+                "in report.html, in summary.json, and in tables/ if they were asked for"
+            )
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    return "there is nothing to judge yet"
 
 
 def kept_in(folder: Path, opened: Opened) -> dict[str, Any]:
