@@ -135,6 +135,6 @@ def write_parquet(table: Table, path: Path) -> None:
                 groups.add(pa.record_batch(arrays(table, block), schema))
         part.replace(path)
     except OSError as error:
-        raise cannot_write(path.parent, error) from error
+        raise cannot_write(path, error) from error
     finally:
         part.unlink(missing_ok=True)
