@@ -14,6 +14,7 @@ import pytest
 
 from hiddenrisk.cluster import joining
 from hiddenrisk.errors import UsageError
+from tests import tiny_models
 from tests.clusters import Nodes, needs_ray, workers_of
 from tests.conftest import CommandLine, Done
 from tests.reward_models import needs_torch, save
@@ -270,6 +271,31 @@ def test_a_model_that_a_worker_cannot_reach_is_told_of_in_one_sentence(
     assert done.code == 2, done
     assert "the worker on node" in done.lines[-1]
     assert "cannot reach nobody" in done.lines[-1]
+
+
+def test_weights_in_vllm_on_workers_give_what_they_give_here(
+    hiddenrisk: CommandLine, nodes: Nodes, tmp_path: Path
+) -> None:
+    pytest.importorskip("vllm", reason="vllm is not installed (make vllm)")
+    weights = tiny_models.save(
+        tmp_path / "tiny", template=tiny_models.OPENS, script=tiny_models.SCRIPT
+    )
+    bench = tmp_path / "b.jsonl"
+    rows = [{"id": f"p{i}", "prompt": f"Prompt number {i}."} for i in range(20)]
+    bench.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec = f"tiny=vllm/{weights}?eager&memory=0.05&dtype=float32"
+    command = ("assess", "--model", spec, "--benchmark", bench, "--max-tokens", "20", "--yes")
+    assert hiddenrisk(*command, "--out", "here").code == 0
+    done = hiddenrisk(
+        *(*command, "--out", "there", "--engine", "ray", "--workers", "1"),
+        env=nodes.env | {"RAY_ADDRESS": nodes.address},
+    )
+    assert done.code == 0, done
+    assert "1 worker on 1 node" in done.err
+    for name in ("responses", "verdicts"):
+        here, there = (_lasting(records(hiddenrisk, name, out)) for out in ("here", "there"))
+        assert len(here) >= 20
+        assert here == there
 
 
 @needs_torch
