@@ -20,6 +20,7 @@ from hiddenrisk.errors import CallError, JudgeError
 from hiddenrisk.judges.odds import weighed
 from hiddenrisk.judges.quoting import own_words
 from hiddenrisk.judges.rubric import Ask, Steps, asked_in
+from hiddenrisk.keys import KeyIndex
 from hiddenrisk.store import TURNS, Journal, placed_records, read_at
 from hiddenrisk.types import (
     Call,
@@ -88,7 +89,7 @@ class Asker:
         self._journal = journal
         self._told = told
         self._path = folder / TURNS
-        self.kept = {turn.key: at for at, turn in placed_records(self._path, _SeenTurn)}
+        self.kept = KeyIndex((at, t.key) for at, t in placed_records(self._path, _SeenTurn))
         """Where the turns of earlier parts of this run stand in their file."""
         self.stop = asyncio.Event()
         """Once set, no step is begun that a resumed run can take up again."""
@@ -148,7 +149,7 @@ class Asker:
         return digest(scene.key, endpoint.model.identity, number, ask.role, ask.messages)
 
     async def _one(self, ask: Ask, key: str, scene: Scene) -> tuple[Any, Spent]:
-        if (offset := self.kept.get(key)) is not None:
+        if ask.keep and (offset := self.kept.place(key)) is not None:
             self._told(None)
             turn = next(read_at(self._path, [offset], Turn))
             if turn.problem:

@@ -28,7 +28,7 @@ from hiddenrisk.judges.rubric import Rubric, asked_in, begun
 from hiddenrisk.plan import Plan, profiled, selected
 from hiddenrisk.prices import Price, who
 from hiddenrisk.stats.cascade import Stratum, together
-from hiddenrisk.store import RESPONSES, Journal, read_at
+from hiddenrisk.store import RESPONSES, Journal, Reader
 from hiddenrisk.types import (
     SCORED,
     THOUGHT_THROUGH,
@@ -135,9 +135,9 @@ class Run:
         self._benchmarks = benchmarks
         self._window = policy.limit * (2 if any(j.endpoint for j in judges) else 1)
         self._journal = journal
-        self._folder = folder
         self._tally = tally
         self._done = already_done(folder, labels, [j.label for j in fallbacks])
+        self._stored = Reader(folder / RESPONSES, Response)
         self._asker = Asker(journal, folder, self._count_turn)
         self._victim = victim
         self._checker = first_model(judges) or victim
@@ -182,6 +182,7 @@ class Run:
         if self._purse is not None:
             self._purse.open(stop)
         async with AsyncExitStack() as stack:
+            stack.enter_context(self._stored)
             for endpoint in self._endpoints:
                 endpoint.worked_before = endpoint.model.label in self._done.models
             asked = [*self._judges, *self._fallbacks, *self._cheap]
@@ -257,10 +258,10 @@ class Run:
         if benchmark.dialogue and self._victim and self._checker:
             others = (self._victim.model.identity, self._checker.model.identity)
             key = digest(key, *others, benchmark.version)
-        offset = self._done.responses.get(key)
+        offset = self._done.responses.place(key)
         if offset is not None:
             self._tally.kept += 1
-            return next(read_at(self._folder / RESPONSES, [offset], Response))
+            return self._stored.at(offset)
         try:
             if benchmark.dialogue:
                 response = await self._talk(key, endpoint, benchmark, prompt, repeat)

@@ -1,13 +1,14 @@
 """What a run directory holds already: what is there is not asked for again."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
 from hiddenrisk.cascading import stratum_of
 from hiddenrisk.judges.odds import LABEL_MASS, P_UNSAFE
+from hiddenrisk.keys import KeyIndex
 from hiddenrisk.stats.cascade import Stratum
 from hiddenrisk.store import RESPONSES, VERDICTS, placed_records, records
 from hiddenrisk.types import Finish, Part
@@ -16,9 +17,9 @@ from hiddenrisk.types import Finish, Part
 class Done(msgspec.Struct):
     """What a run directory holds already."""
 
-    responses: dict[str, int]
-    """Key -> offset in the file."""
-    verdicts: set[str]
+    responses: KeyIndex
+    """Each with its offset in the file."""
+    verdicts: KeyIndex
     models: set[str]
     judges: set[str]
     """Those that have answered."""
@@ -62,17 +63,28 @@ def already_done(
     Raises:
         StoreError: a line of the record files is no record.
     """
-    done = Done({}, set(), set(), set(), Counter(), {}, {})
+    done = Done(KeyIndex(), KeyIndex(), set(), set(), Counter(), {}, {})
+    done.responses = KeyIndex(_responses(folder, done))
+    done.verdicts = KeyIndex(_verdicts(folder, done, cheap, fallbacks))
+    return done
+
+
+def _responses(folder: Path, done: Done) -> Iterator[tuple[int, str]]:
     for offset, response in placed_records(folder / RESPONSES, _SeenResponse):
-        done.responses[response.key] = offset
+        yield offset, response.key
         done.models.add(response.model)
         if response.style == "prefilled" and response.finish is not Finish.CUT_IN_THINKING:
             done.closed[response.model] += 1
         elif response.style == "none" and response.finish is Finish.COMPLETE:
             done.closed[response.model] -= 1
+
+
+def _verdicts(
+    folder: Path, done: Done, cheap: Collection[str], fallbacks: Collection[str]
+) -> Iterator[tuple[int, str]]:
     for verdict in records(folder / VERDICTS, _SeenVerdict):
         if verdict.complete:
-            done.verdicts.add(verdict.key)
+            yield 0, verdict.key
         done.judges.add(verdict.judge)
         if verdict.instead_of is not None and verdict.judge in fallbacks:
             seat = (verdict.response, verdict.part, verdict.instead_of)
@@ -80,7 +92,6 @@ def already_done(
         if verdict.judge in cheap:
             stratum = stratum_in(verdict.score, verdict.grades)
             done.strata[verdict.response, verdict.part, verdict.judge] = stratum
-    return done
 
 
 def stratum_in(score: float, grades: Mapping[str, float]) -> Stratum:

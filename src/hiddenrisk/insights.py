@@ -18,6 +18,7 @@ from hiddenrisk.filing import insight_failure_of, noticed_of, profile_of
 from hiddenrisk.judges import awareness, profile
 from hiddenrisk.judges.forms import Form
 from hiddenrisk.judges.rubric import Rubric
+from hiddenrisk.keys import KeyIndex
 from hiddenrisk.store import NOTICED, PROFILES, Journal, records
 from hiddenrisk.types import Failure, Noticed, Profile, Prompt, Response
 
@@ -49,7 +50,7 @@ class Insights:
         self._journal = journal
         self._asker = asker
         files = (folder / NOTICED, folder / PROFILES)
-        self._there = {seen.key for file in files for seen in records(file, _Seen)}
+        self._there = KeyIndex((0, seen.key) for file in files for seen in records(file, _Seen))
 
     async def look(
         self, benchmark: Loaded, prompt: Prompt, response: Response, *, sampled: bool

@@ -12,7 +12,7 @@ from hiddenrisk.engine import Endpoint, Policy
 from hiddenrisk.models.local import SLOTS
 from hiddenrisk.models.spec import parse
 from hiddenrisk.plan import Plan
-from hiddenrisk.store import RESPONSES, Journal, placed_records, read_at, records
+from hiddenrisk.store import RESPONSES, Journal, placed_records, records
 from hiddenrisk.types import Model, Prompt, Response
 
 _LIMIT = 64
@@ -111,4 +111,4 @@ class Recalled(Run):
         offset = self._shelf.get(place)
         if offset is None:
             return None  # not run, or lost: that is counted as it was
-        return next(read_at(self._folder / RESPONSES, [offset], Response))
+        return self._stored.at(offset)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from itertools import accumulate, chain
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, NamedTuple, Self, TypeVar
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -198,7 +198,7 @@ def records(path: Path, kind: type[T]) -> Iterator[T]:
     Raises:
         StoreError: a line in the middle of the file is not such a record.
     """
-    return chain.from_iterable(found for _, _, found in _batches(path, kind))
+    return chain.from_iterable(batch.records for batch in batches(path, kind))
 
 
 def placed_records(path: Path, kind: type[T]) -> Iterator[tuple[int, T]]:
@@ -211,17 +211,37 @@ def placed_records(path: Path, kind: type[T]) -> Iterator[tuple[int, T]]:
     Raises:
         StoreError: a line in the middle of the file is not such a record.
     """
-    for offset, chunk, found in _batches(path, kind):
-        sizes = (len(line) + 1 for line in chunk.split(b"\n"))
-        yield from zip(accumulate(sizes, initial=offset), found, strict=False)
+    for batch in batches(path, kind):
+        yield from zip(batch.offsets, batch.records, strict=True)
 
 
-def _batches(path: Path, kind: type[T]) -> Iterator[tuple[int, bytes, list[T]]]:
-    """Many lines at a time, which is faster: (offset, lines, their records).
+class Batch(NamedTuple, Generic[T]):
+    """Records that were read at once."""
 
-    Where there are not as many records as lines (to this decoder, a line is white space like
-    any other), or one is no record, the lines are read one by one, to say which it is.
+    offset: int
+    """Of the first."""
+    lines: bytes
+    records: list[T]
+
+    @property
+    def offsets(self) -> list[int]:
+        """Where each record begins."""
+        sizes = (len(line) + 1 for line in self.lines.split(b"\n")[:-2])
+        return list(accumulate(sizes, initial=self.offset))
+
+
+def batches(path: Path, kind: type[T]) -> Iterator[Batch[T]]:
+    """The records of a file, some at a time: what is done for many at once is cheaper.
+
+    Args:
+        path: the file; one that is not there has no records.
+        kind: what of each record is wanted, if not the whole.
+
+    Raises:
+        StoreError: a line in the middle of the file is not such a record.
     """
+    # Where there are not as many records as lines (to this decoder, a line is white space like
+    # any other), or one is no record, the lines are read one by one, to say which it is.
     decoder, number = msgspec.json.Decoder(kind), 1
     for offset, chunk in _chunks(path):
         found: list[T] = []
@@ -232,7 +252,7 @@ def _batches(path: Path, kind: type[T]) -> Iterator[tuple[int, bytes, list[T]]]:
             lines = chunk.split(b"\n")[:-1]
             found = [_decode(decoder.decode, x, path, n) for n, x in enumerate(lines, number)]
         number += count
-        yield offset, chunk, found
+        yield Batch(offset, chunk, found)
 
 
 def _chunks(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -259,14 +279,16 @@ def read_at(path: Path, offsets: Iterable[int], kind: type[T]) -> Iterator[T]:
 
 
 class Reader(Generic[T]):
-    """The records of a file at their offsets, one after the other."""
+    """The records of a file at their offsets; neighbours are read together."""
 
     def __init__(self, path: Path, kind: type[T]) -> None:
         self._path = path
         self._decoder = msgspec.json.Decoder(kind)
+        self._start, self._chunk = 0, b""
+        """What was read last, and where it begins."""
 
     def __enter__(self) -> Self:
-        self._file = self._path.open("rb")
+        self._file = self._path.open("rb", buffering=0)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -278,8 +300,26 @@ class Reader(Generic[T]):
         Raises:
             StoreError: none does.
         """
-        self._file.seek(offset)
-        return _decode(self._decoder.decode, self._file.readline(), self._path, None)
+        return _decode(self._decoder.decode, self._line(offset), self._path, None)
+
+    def _line(self, offset: int) -> bytes:
+        place, end = offset - self._start, -1
+        if 0 <= place < len(self._chunk):
+            end = self._chunk.find(b"\n", place)
+        if end < 0:
+            self._start, place = offset, 0
+            self._chunk = _read_line(self._file.fileno(), offset)
+            end = self._chunk.find(b"\n")
+        return self._chunk[place:] if end < 0 else self._chunk[place:end]
+
+
+def _read_line(file: int, offset: int) -> bytes:
+    """What a file has from there on: a piece that holds a whole line, if there is one."""
+    pieces = [os.pread(file, _READ, offset)]
+    while pieces[-1] and b"\n" not in pieces[-1]:
+        offset += len(pieces[-1])
+        pieces.append(os.pread(file, _READ, offset))
+    return b"".join(pieces)
 
 
 def _decode(decode: Callable[[bytes], T], line: bytes, path: Path, number: int | None) -> T:
@@ -301,10 +341,15 @@ def write_json(path: Path, value: object) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
+    write_lines(path, [text])
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """The same, line by line; each with its end."""
     part = path.with_name(path.name + ".part")
     try:
         with part.open("w", encoding="utf-8", errors="replace") as file:
-            file.write(text)
+            file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

@@ -122,7 +122,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     """Upper bound in tokens, thinking included; None leaves it to the provider."""
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
+class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Tokens as the provider counts them; None where it does not say."""
 
     prompt_tokens: int | None = None
