@@ -197,9 +197,12 @@ def asked_under(plan: Plan) -> list[tuple[str, str]]:
 
 def selected(benchmark: Loaded, plan: Plan) -> Iterator[tuple[Prompt, int]]:
     """The prompts to ask, with the repeat index: all, or `limit` spread over the benchmark."""
-    total = len(benchmark.prompts)
+    total, wanted = len(benchmark.prompts), _asked(benchmark, plan)
     for repeat in range(plan.repeat):
-        places = _spread(_asked(benchmark, plan), total)
+        if wanted == total:
+            yield from ((prompt, repeat) for prompt in benchmark.prompts)
+            continue
+        places = _spread(wanted, total)
         place = next(places, None)
         for index, prompt in enumerate(benchmark.prompts):
             if index == place:
