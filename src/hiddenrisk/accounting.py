@@ -20,7 +20,14 @@ from hiddenrisk.cell import Cell
 from hiddenrisk.corrected import Known, add_corrected, evidence_json
 from hiddenrisk.errors import StoreError
 from hiddenrisk.evidence import settled
-from hiddenrisk.examples import examples_of, flips_of, most_examples, with_verdicts
+from hiddenrisk.examples import (
+    Flips,
+    examples_of,
+    flip_lines,
+    flips_of,
+    most_examples,
+    with_verdicts,
+)
 from hiddenrisk.headline import headline_cell
 from hiddenrisk.judging import odds_notes
 from hiddenrisk.manifest import (
@@ -38,6 +45,7 @@ from hiddenrisk.spending import (
 from hiddenrisk.store import (
     REWARD_MODELS,
     write_json,
+    write_lines,
     write_text,
 )
 from hiddenrisk.types import Model, Part
@@ -50,8 +58,8 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True):
 
     summary: dict[str, Any]
     """The content of summary.json."""
-    flips: list[dict[str, Any]]
-    """The lines of flips.jsonl."""
+    flips: list[Flips]
+    """What flips.jsonl lists."""
     shown: dict[str, Example]
     """Responses for the page, by key, without what the judges said of them."""
 
@@ -68,7 +76,7 @@ def report(
         to: where the files go; into the run directory if None.
     """
     found, to = counted(opened, folder, stopped=stopped), to or folder
-    write_text(to / FLIPS, flip_lines(found))
+    write_lines(to / FLIPS, flip_lines(folder, found.flips))
     write_json(to / SUMMARY, found.summary)
     write_text(to / REPORT, page_of(folder, found.summary, found.shown))
     return found.summary
@@ -87,11 +95,6 @@ def read_summary(folder: Path) -> dict[str, Any]:
         raise StoreError(
             f"{path} cannot be read ({error}); `hiddenrisk report {folder}` makes it anew"
         ) from error
-
-
-def flip_lines(found: Counted) -> str:
-    """The content of flips.jsonl."""
-    return "".join(f"{_one_line(flip)}\n" for flip in found.flips)
 
 
 def page_of(folder: Path, told: dict[str, Any], shown: dict[str, Example]) -> str:
@@ -119,7 +122,7 @@ def counted(opened: Opened, folder: Path, *, stopped: bool = False) -> Counted:
     most = most_examples(len(opened.models) * len(opened.benchmarks))
     models: dict[str, Any] = {}
     shown: dict[str, Example] = {}
-    flips: list[dict[str, Any]] = []
+    flips: list[Flips] = []
     known = Known(set(), set())
     samples = {b.name: profiled(b, opened.plan) for b in opened.benchmarks}
     for (text, _), model in zip(asked_under(opened.plan), opened.models, strict=True):
@@ -131,7 +134,7 @@ def counted(opened: Opened, folder: Path, *, stopped: bool = False) -> Counted:
             benchmarks[benchmark.name] = results
             labels = [j.label for j in opened.judges_of(benchmark)]
             if len(opened.parts_of(benchmark)) == len(Part):
-                flips += flips_of(folder, cell, opened.protocols(benchmark)[0], labels)
+                flips += flips_of(cell, opened.protocols(benchmark)[0], labels)
             shown |= examples_of(folder, cell, labels, opened.parts_of(benchmark), most)
         models[model.label] = _about(text, model, found) | {"benchmarks": benchmarks}
     result = _summary(opened, folder, found, models, known)
@@ -258,7 +261,7 @@ def _comparisons(found: Records, opened: Opened) -> list[dict[str, Any]]:
 def _harmfulness(folder: Path, found: Records, opened: Opened) -> dict[str, Any] | None:
     if not (folder / REWARD_MODELS).is_file():
         return None
-    from hiddenrisk.harm_summary import harm_json  # noqa: PLC0415 - numpy and scipy take a while
+    from hiddenrisk.harm_summary import harm_json  # noqa: PLC0415 - scipy.stats takes a while
 
     return harm_json(folder, found, opened, roles_of(opened))
 
@@ -288,7 +291,3 @@ def _kind(judge: Judge) -> str:
     if judge.endpoint is None:
         return "rules"
     return "guard" if judge.form.guard else "llm"
-
-
-def _one_line(value: object) -> str:
-    return msgspec.json.encode(value).decode()

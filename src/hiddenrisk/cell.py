@@ -3,7 +3,6 @@
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterable, Sequence
-from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -53,6 +52,7 @@ IMPORTED = "imported"
 """The provider of responses that were recorded elsewhere."""
 _NO_SCORE = -1.0
 LABELS = ("safe", "unsafe")
+_LABEL_PLACES = {label: place for place, label in enumerate(LABELS)}
 _AWARE = (*((bool(bits & 1), bool(bits & 2)) for bits in range(4)), None)
 """By the bits of `Cell.noticed`; the last one, -1, is of thoughts that nobody looked into."""
 _UNSAFE, _VISIBLE = LABELS.index("unsafe"), _VISIBILITIES.index(Visibility.VISIBLE)
@@ -64,7 +64,6 @@ def short(key: str) -> int:
     return int(key[:SHORT], 16)
 
 
-@lru_cache(1 << 16)
 def prompt_bits(prompt: str) -> int:
     """Sixty-four bits for the id of a prompt: samples are paired by it."""
     return int.from_bytes(blake2b(prompt.encode("utf-8", "replace"), digest_size=8).digest())
@@ -160,25 +159,32 @@ class Cell:
 
     def add(self, record: SampleResponse | SampleFailure, offset: int) -> int:
         """Take a sample in; gives its row."""
+        self.extend([record], [offset])
+        return len(self) - 1
+
+    def extend(
+        self, records: Sequence[SampleResponse | SampleFailure], offsets: Sequence[int]
+    ) -> None:
+        """Take samples in, with where their responses stand."""
         self._alike.clear()
-        self.offsets.append(offset)
-        self.keys.append(short(record.key))
-        self.prompts.append(prompt_bits(record.prompt))
-        self.repeats.append(record.repeat)
-        self.labels.append(LABELS.index(record.label))
-        self.categories.append(self.paths.setdefault(record.category, len(self.paths)))
-        row = len(self.offsets) - 1
-        if isinstance(record, SampleFailure):
-            self.finishes.append(0)
-            self.visibilities.append(0)
-        else:
-            self.finishes.append(_FINISH_PLACES[record.finish])
-            self.visibilities.append(_VISIBILITY_PLACES[record.visibility])
-            cut = record.finish is Finish.CUT_IN_THINKING
-            self.untagged += cut and record.style == "prefilled"
-            for name, value in record.meta.items():
-                self.facts[name][row] = value
-        return row
+        paths = self.paths
+        self.offsets.extend(offsets)
+        self.keys.extend([short(r.key) for r in records])
+        self.prompts.extend([prompt_bits(r.prompt) for r in records])
+        self.repeats.extend([r.repeat for r in records])
+        self.labels.extend([_LABEL_PLACES[r.label] for r in records])
+        self.categories.extend([paths.setdefault(r.category, len(paths)) for r in records])
+        answered = [r if isinstance(r, SampleResponse) else None for r in records]
+        self.finishes.extend([_FINISH_PLACES[r.finish] if r else 0 for r in answered])
+        self.visibilities.extend([_VISIBILITY_PLACES[r.visibility] if r else 0 for r in answered])
+        self.untagged += sum(
+            r is not None and r.finish is Finish.CUT_IN_THINKING and r.style == "prefilled"
+            for r in answered
+        )
+        for row, record in enumerate(answered, len(self) - len(records)):
+            if record and record.meta:
+                for name, value in record.meta.items():
+                    self.facts[name][row] = value
 
     def judged(self, row: int, verdict: SampleVerdict) -> None:
         """Take a verdict in; that of a fallback is its own, and stands in another's place.

@@ -6,6 +6,7 @@ verdict; McNemar's test asks whether the two kinds of flips are equally many. Th
 finding 4 is that the thinking is less safe than the answer.
 """
 
+from array import array
 from collections.abc import Sequence
 
 import msgspec
@@ -36,8 +37,8 @@ class Contrast(msgspec.Struct, frozen=True, kw_only=True):
 class Flips(msgspec.Struct, frozen=True):
     """The samples that differ, as rows of the cell, in the order they came."""
 
-    only_answer_safe: list[int]
-    only_thinking_safe: list[int]
+    only_answer_safe: Sequence[int]
+    only_thinking_safe: Sequence[int]
 
 
 def contrast(cell: Cell, protocol: Protocol, judges: Sequence[str]) -> tuple[Contrast, Flips]:
@@ -48,12 +49,12 @@ def contrast(cell: Cell, protocol: Protocol, judges: Sequence[str]) -> tuple[Con
         protocol: says what a verdict between safe and unsafe counts; 1 is safe, 0 is not.
         judges: labels of those whose majority decides.
     """
-    pairs: dict[tuple[float, float], list[int]] = {}
+    pairs: dict[tuple[float, float], array[int]] = {}
     thoughts, answers = (cell.counted(part, protocol, judges) for part in _PARTS)
     for row, (thought, answer) in enumerate(zip(thoughts, answers, strict=True)):
         if thought is not None and answer is not None and LABELS[cell.labels[row]] == "unsafe":
-            pairs.setdefault((thought, answer), []).append(row)
-    flips = Flips(pairs.get((0.0, 1.0), []), pairs.get((1.0, 0.0), []))
+            pairs.setdefault((thought, answer), array("I")).append(row)
+    flips = Flips(pairs.get((0.0, 1.0), ()), pairs.get((1.0, 0.0), ()))
     table = {k: len(v) for k, v in pairs.items() if set(k) <= {0.0, 1.0}}
     held, slipped = len(flips.only_answer_safe), len(flips.only_thinking_safe)
     found = Contrast(

@@ -1,11 +1,12 @@
 """The responses that a page shows, and the samples whose thinking and answer differ."""
 
 import heapq
+from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -22,7 +23,7 @@ from hiddenrisk.report.page import Example, ExampleVerdict
 from hiddenrisk.store import (
     RESPONSES,
     VERDICTS,
-    placed_records,
+    batches,
     read_at,
 )
 from hiddenrisk.types import Message, Part, Response, Verdict
@@ -37,6 +38,27 @@ def most_examples(cells: int) -> int:
     return max(_LEAST_EXAMPLES, min(_EXAMPLES, _ALL_EXAMPLES // cells))
 
 
+class Flips(NamedTuple):
+    """Samples whose thinking and answer differ in one way."""
+
+    flip: str
+    """`only_answer_safe` or `only_thinking_safe`."""
+    offsets: "array[int]"
+    """Where their responses stand."""
+
+
+def flips_of(cell: Cell, protocol: Protocol, judges: Sequence[str]) -> list[Flips]:
+    """The samples of a cell whose thinking and answer differ."""
+    _, found = contrast(cell, protocol, judges)
+    both = {
+        "only_answer_safe": found.only_answer_safe,
+        "only_thinking_safe": found.only_thinking_safe,
+    }
+    return [
+        Flips(flip, array("q", map(cell.offsets.__getitem__, rows))) for flip, rows in both.items()
+    ]
+
+
 class _Flipped(msgspec.Struct):
     """What of a response the list of flips has."""
 
@@ -48,20 +70,13 @@ class _Flipped(msgspec.Struct):
     category: tuple[str, ...]
 
 
-def flips_of(
-    folder: Path, cell: Cell, protocol: Protocol, judges: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    """The samples whose thinking and answer differ, as flips.jsonl lists them."""
-    _, found = contrast(cell, protocol, judges)
-    both = {
-        "only_answer_safe": found.only_answer_safe,
-        "only_thinking_safe": found.only_thinking_safe,
-    }
-    for flip, rows in both.items():
-        offsets = [cell.offsets[row] for row in rows]
-        for response in read_at(folder / RESPONSES, offsets, _Flipped) if rows else ():
+def flip_lines(folder: Path, flips: Sequence[Flips]) -> Iterator[str]:
+    """The lines of flips.jsonl: there may be as many as samples."""
+    for flip, offsets in flips:
+        for response in read_at(folder / RESPONSES, offsets, _Flipped) if offsets else ():
             about = msgspec.structs.asdict(response)
-            yield {"flip": flip, "response": about.pop("key"), **about}
+            line = {"flip": flip, "response": about.pop("key"), **about}
+            yield msgspec.json.encode(line).decode() + "\n"
 
 
 def examples_of(
@@ -104,9 +119,11 @@ class _Judged(msgspec.Struct):
 def with_verdicts(folder: Path, examples: dict[str, Example]) -> list[Example]:
     """The examples with what the judges said, which takes one look at all verdicts."""
     said: dict[str, list[ExampleVerdict]] = {key: [] for key in examples}
-    path = folder / VERDICTS
-    every = placed_records(path, _Judged) if examples else ()
-    places = [at for at, verdict in every if verdict.response in said]
+    path, places = folder / VERDICTS, list[int]()
+    for batch in batches(path, _Judged) if examples else ():
+        if not said.keys().isdisjoint([verdict.response for verdict in batch.records]):
+            placed = zip(batch.offsets, batch.records, strict=True)
+            places += [at for at, verdict in placed if verdict.response in said]
     for verdict in read_at(path, places, Verdict) if places else ():
         said[verdict.response].append(
             ExampleVerdict(

@@ -98,21 +98,31 @@ def followed(
     harmful = LABELS.index("unsafe")
     safe = cell.counted(Part.ANSWER, protocol, judges)
     samples = zip(cell.labels, cell.awareness(looker), safe, strict=True)
+    kinds: dict[tuple[tuple[bool, bool], float | None], Followed] = {}
     for row, (label, aware, counted) in enumerate(samples):
         if aware is not None and label == harmful:
-            yield row, Followed(*aware, safe=counted)
+            if (found := kinds.get((aware, counted))) is None:
+                found = kinds[aware, counted] = Followed(*aware, safe=counted)
+            yield row, found
+
+
+def together(samples: Mapping[tuple[int, Followed], int]) -> Counter[Followed]:
+    """The samples of all categories, given as {(category, sample): how often}."""
+    found: Counter[Followed] = Counter()
+    for (_, sample), count in samples.items():
+        found[sample] += count
+    return found
 
 
 def by_group(
     cell: Cell,
-    samples: Sequence[tuple[int, Followed]],
+    samples: Mapping[tuple[int, Followed], int],
     groups: Callable[[tuple[str, ...]], Sequence[Name]],
 ) -> dict[Name, Funnel]:
     """The funnel of each group that a category belongs to, by name."""
     names = {place: groups(path) for path, place in cell.paths.items()}
     found: dict[Name, Counter[Followed]] = defaultdict(Counter)
-    counts = Counter((cell.categories[row], sample) for row, sample in samples)
-    for (path, sample), count in counts.items():
+    for (path, sample), count in samples.items():
         for name in names[path]:
             found[name][sample] += count
     return {name: funnel(counts) for name, counts in sorted(found.items())}

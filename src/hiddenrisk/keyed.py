@@ -35,6 +35,15 @@ class Keys:
         self._victim = victim
         every = (*opened.judges, *opened.fallbacks, *opened.cheap)
         self._judges: dict[str, Judge] = {judge.label: judge for judge in every}
+        self._said: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
+            judge.label: (
+                {k: v for k, v in judges[judge.label].items() if k not in judge.form.named},
+                judge.form.how,
+            )
+            for judge in every
+            if judge.label in judges
+        }
+        """What of a judge is in its verdicts' keys: who it is, and how it is asked."""
         self._sampling = Sampling(
             temperature=opened.plan.temperature, max_tokens=opened.plan.max_tokens
         )
@@ -81,14 +90,14 @@ class Keys:
             named = (*named, "instead of", verdict.instead_of)
         if judge.endpoint is None:
             return digest({BUILTIN: refusal.VERSION}, *named, "")
-        if judge.label not in self._identities:
+        if judge.label not in self._said:
             return None
-        own = self._own(judge.label)
+        identity, how = self._said[judge.label]
         if rubric.dialogue and response.dialogue is not None:
             steps = rubric.dialogue(prompt, response.dialogue)
         else:
             steps = rubric.steps(prompt, text)
-        return digest(own, *named, asked_in(begun(steps)[0]), *judge.form.how)
+        return digest(identity, *named, asked_in(begun(steps)[0]), *how)
 
 
 def said_by_rules(verdict: Verdict, response: Response) -> tuple[str, float] | None:

@@ -1,8 +1,11 @@
 """The records of a run as tables; what a model or a judge wrote only where it is asked for."""
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import compress, islice
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,13 +16,28 @@ from hiddenrisk.cell import OUTCOMES, SEPARATOR, prompt_bits
 from hiddenrisk.opening import Opened
 from hiddenrisk.records import read_records
 from hiddenrisk.scores import Column, columns
-from hiddenrisk.tabular import Floats, Numbers, Table, Talk, Words, table
+from hiddenrisk.tabular import Floats, Numbers, Table, Talk, Words
 from hiddenrisk.types import Message, Usage
 
-_SAMPLE: dict[str, type] = {"model": str, "benchmark": str, "prompt": str, "repeat": int}
-_USAGE: dict[str, type] = dict.fromkeys(
-    ("prompt_tokens", "completion_tokens", "reasoning_tokens"), int
-)
+_Columns = dict[str, tuple[type, Callable[[Any], object]]]
+"""By name, the kind of a column and what of a record is in it."""
+
+
+def _of(kind: type, *names: str) -> _Columns:
+    """Columns that hold fields of their own names."""
+    return {name: (kind, attrgetter(name)) for name in names}
+
+
+def _more(kinds: Mapping[str, type]) -> _Columns:
+    return {name: (kind, attrgetter(name)) for name, kind in kinds.items()}
+
+
+_SAMPLE: _Columns = {**_of(str, "model", "benchmark", "prompt"), **_of(int, "repeat")}
+_KINDS = {name: kind for name, (kind, _) in _SAMPLE.items()}
+_USAGE: _Columns = {
+    name: (int, attrgetter(f"usage.{name}"))
+    for name in ("prompt_tokens", "completion_tokens", "reasoning_tokens")
+}
 """As told; what nobody told is null, as estimates are no counts."""
 _WHERE = ("provider", "served_model", "fingerprint")
 """Of a response, what says where it was had."""
@@ -27,14 +45,31 @@ _SAID: dict[str, type] = {
     "messages": Talk, "thinking": str, "answer": str, "dialogue": Talk, "meta": Words,
 }  # fmt: skip
 _AT_ONCE = 1 << 14
-"""Rows of `outcomes` that are objects at the same time."""
+"""Rows that are objects at the same time."""
 
 
-def _tokens(usage: Usage) -> tuple[int | None, int | None, int | None]:
-    return (usage.prompt_tokens, usage.completion_tokens, usage.reasoning_tokens)
+def _table(name: str, columns: _Columns, found: Iterable[list[Any]]) -> Table:
+    """A table of records that come some at a time."""
+    kinds = {title: kind for title, (kind, _) in columns.items()}
+    return Table(name, kinds, _blocks(columns, found))
 
 
-class _Response(msgspec.Struct):
+def _blocks(columns: _Columns, found: Iterable[list[Any]]) -> Iterator[list[list[object]]]:
+    held: list[list[object]] = [[] for _ in columns]
+    for some in found:
+        for values, (_, of) in zip(held, columns.values(), strict=True):
+            values.extend(map(of, some))
+        if len(held[0]) >= _AT_ONCE:
+            yield held
+            held = [[] for _ in columns]
+    yield held
+
+
+def _read(path: Path, kind: type[Any]) -> Iterator[list[Any]]:
+    return (batch.records for batch in store.batches(path, kind))
+
+
+class _Response(msgspec.Struct, gc=False):
     key: str
     model: str
     benchmark: str
@@ -54,7 +89,7 @@ class _Response(msgspec.Struct):
     at: str = ""
 
 
-class _WholeResponse(_Response):
+class _WholeResponse(_Response, gc=False):
     messages: tuple[Message, ...] = ()
     thinking: str | None = None
     answer: str | None = None
@@ -73,21 +108,27 @@ def responses(folder: Path, *, where: bool = True, texts: bool = False) -> Table
     path = folder / store.RESPONSES
     more = dict.fromkeys(_WHERE if where else (), str) | (_SAID if texts else {})
 
-    def rows() -> Iterator[tuple[object, ...]]:
-        kind = _WholeResponse if texts else _Response
-        for first, r in zip(_first(path).tolist(), store.records(path, kind), strict=False):
-            if not first:
-                continue
-            sample = (r.key, r.model, r.benchmark, r.prompt, r.repeat, SEPARATOR.join(r.category))
-            ended = (r.label, r.finish, r.visibility, r.style, r.latency_s, r.tries)
-            yield (*sample, *ended, *_tokens(r.usage), r.at, *(getattr(r, n) for n in more))
+    columns: _Columns = {
+        "response": (str, attrgetter("key")),
+        **_SAMPLE,
+        "category": (str, lambda r: SEPARATOR.join(r.category)),
+        **_of(str, "label", "finish", "visibility", "style"),
+        **_of(float, "latency_s"),
+        **_of(int, "tries"),
+        **_USAGE,
+        **_of(str, "at"),
+        **_more(more),
+    }
 
-    ended = {**dict.fromkeys(("label", "finish", "visibility", "style"), str), "latency_s": float}
-    kinds: dict[str, type] = {"response": str, **_SAMPLE, "category": str, **ended, "tries": int}
-    return table("responses", {**kinds, **_USAGE, "at": str, **more}, rows())
+    def first() -> Iterator[list[Any]]:
+        which = iter(_first(path).tolist())
+        for found in _read(path, _WholeResponse if texts else _Response):
+            yield list(compress(found, islice(which, len(found))))
+
+    return _table("responses", columns, first())
 
 
-class _Key(msgspec.Struct):
+class _Key(msgspec.Struct, gc=False):
     key: str
 
 
@@ -99,7 +140,7 @@ def _first(path: Path) -> NDArray[np.bool_]:
     return first
 
 
-class _Verdict(msgspec.Struct):
+class _Verdict(msgspec.Struct, gc=False):
     key: str
     response: str
     model: str
@@ -117,7 +158,7 @@ class _Verdict(msgspec.Struct):
     at: str = ""
 
 
-class _WholeVerdict(_Verdict):
+class _WholeVerdict(_Verdict, gc=False):
     reason: str = ""
     raw: str = ""
     grades: dict[str, float] = {}
@@ -132,19 +173,23 @@ def verdicts(folder: Path, *, texts: bool = False) -> Table:
     """
     more: dict[str, type] = {"reason": str, "raw": str, "grades": Numbers} if texts else {}
 
-    def rows() -> Iterator[tuple[object, ...]]:
-        kind = _WholeVerdict if texts else _Verdict
-        for v in store.records(folder / store.VERDICTS, kind):
-            sample = (v.key, v.response, v.model, v.benchmark, v.prompt, v.repeat)
-            said = (v.part, v.judge, v.instead_of, v.label, v.score, v.complete, v.calls)
-            yield (*sample, *said, *_tokens(v.usage), v.at, *(getattr(v, n) for n in more))
+    columns: _Columns = {
+        "verdict": (str, attrgetter("key")),
+        **_of(str, "response"),
+        **_SAMPLE,
+        **_of(str, "part", "judge", "instead_of", "label"),
+        **_of(float, "score"),
+        **_of(bool, "complete"),
+        **_of(int, "calls"),
+        **_USAGE,
+        **_of(str, "at"),
+        **_more(more),
+    }
+    kind = _WholeVerdict if texts else _Verdict
+    return _table("verdicts", columns, _read(folder / store.VERDICTS, kind))
 
-    said: dict[str, type] = {**dict.fromkeys(("part", "judge", "instead_of", "label"), str)}
-    kinds = {"verdict": str, "response": str, **_SAMPLE, **said, "score": float, "complete": bool}
-    return table("verdicts", {**kinds, "calls": int, **_USAGE, "at": str, **more}, rows())
 
-
-class _Failure(msgspec.Struct):
+class _Failure(msgspec.Struct, gc=False):
     key: str
     stage: str
     reason: str
@@ -159,7 +204,7 @@ class _Failure(msgspec.Struct):
     at: str = ""
 
 
-class _WholeFailure(_Failure):
+class _WholeFailure(_Failure, gc=False):
     message: str = ""
     raw: str = ""
 
@@ -173,19 +218,19 @@ def failures(folder: Path, *, texts: bool = False) -> Table:
     """
     more: dict[str, type] = {"message": str, "raw": str} if texts else {}
 
-    def rows() -> Iterator[tuple[object, ...]]:
-        kind = _WholeFailure if texts else _Failure
-        for f in store.records(folder / store.FAILURES, kind):
-            sample = (f.key, f.model, f.benchmark, f.prompt, f.repeat, f.response)
-            said = (f.stage, f.reason, f.part, f.judge, f.tries, f.at)
-            yield (*sample, *said, *(getattr(f, n) for n in more))
+    columns: _Columns = {
+        "failure": (str, attrgetter("key")),
+        **_SAMPLE,
+        **_of(str, "response", "stage", "reason", "part", "judge"),
+        **_of(int, "tries"),
+        **_of(str, "at"),
+        **_more(more),
+    }
+    kind = _WholeFailure if texts else _Failure
+    return _table("failures", columns, _read(folder / store.FAILURES, kind))
 
-    said = dict.fromkeys(("response", "stage", "reason", "part", "judge"), str)
-    kinds: dict[str, type] = {"failure": str, **_SAMPLE, **said, "tries": int, "at": str}
-    return table("failures", {**kinds, **more}, rows())
 
-
-class _Reward(msgspec.Struct):
+class _Reward(msgspec.Struct, gc=False):
     key: str
     response: str
     model: str
@@ -202,7 +247,7 @@ class _Reward(msgspec.Struct):
     at: str = ""
 
 
-class _WholeReward(_Reward):
+class _WholeReward(_Reward, gc=False):
     message: str = ""
     attributes: dict[str, float] = {}
     quantiles: tuple[float, ...] = ()
@@ -218,23 +263,26 @@ def rewards(folder: Path, *, texts: bool = False) -> Table:
     more: dict[str, type] = {"message": str, "attributes": Numbers, "quantiles": Floats}
     more = more if texts else {}
 
-    def rows() -> Iterator[tuple[object, ...]]:
-        kind = _WholeReward if texts else _Reward
-        for r in store.records(folder / store.REWARDS, kind):
-            sample = (r.key, r.response, r.model, r.benchmark, r.prompt, r.repeat, r.part)
-            found = (r.reward, r.score, r.reason or None, r.length, r.tokens, r.cut, r.at)
-            yield (*sample, *found, *(getattr(r, n) for n in more))
-
-    said: dict[str, type] = {"part": str, "reward": str, "score": float, "reason": str}
-    read: dict[str, type] = {"characters": int, "tokens": int, "cut": bool, "at": str}
-    kinds: dict[str, type] = {"key": str, "response": str, **_SAMPLE, **said, **read}
-    return table("rewards", {**kinds, **more}, rows())
+    columns: _Columns = {
+        **_of(str, "key", "response"),
+        **_SAMPLE,
+        **_of(str, "part", "reward"),
+        **_of(float, "score"),
+        "reason": (str, lambda r: r.reason or None),
+        "characters": (int, attrgetter("length")),
+        **_of(int, "tokens"),
+        **_of(bool, "cut"),
+        **_of(str, "at"),
+        **_more(more),
+    }
+    kind = _WholeReward if texts else _Reward
+    return _table("rewards", columns, _read(folder / store.REWARDS, kind))
 
 
 SAMPLES = Table(
     "samples",
     {
-        "response": str, **_SAMPLE, "category": str, "label": str, "part": str, "outcome": str,
+        "response": str, **_KINDS, "category": str, "label": str, "part": str, "outcome": str,
         "score": float, "protocol": str, "judges": str,
     },
     (),
@@ -242,7 +290,7 @@ SAMPLES = Table(
 """The columns of `outcomes`, without a row."""
 
 
-class _Prompt(msgspec.Struct):
+class _Prompt(msgspec.Struct, gc=False):
     prompt: str
     key: str
 

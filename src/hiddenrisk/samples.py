@@ -1,4 +1,7 @@
-"""What of each record is read to count it."""
+"""What of each record is read to count it.
+
+`gc=False`: no record can be part of a cycle, and there are millions.
+"""
 
 from typing import Literal, NamedTuple
 
@@ -13,7 +16,7 @@ from hiddenrisk.types import (
 )
 
 
-class SampleResponse(msgspec.Struct):
+class SampleResponse(msgspec.Struct, gc=False):
     """Of a response."""
 
     key: str
@@ -34,7 +37,7 @@ class SampleResponse(msgspec.Struct):
     meta: dict[str, str] = {}
 
 
-class SampleVerdict(msgspec.Struct):
+class SampleVerdict(msgspec.Struct, gc=False):
     """Of a verdict."""
 
     key: str
@@ -50,7 +53,7 @@ class SampleVerdict(msgspec.Struct):
     instead_of: str | None = None
 
 
-class SampleNoticed(msgspec.Struct):
+class SampleNoticed(msgspec.Struct, gc=False):
     """Of what a thought is aware of."""
 
     key: str
@@ -60,7 +63,7 @@ class SampleNoticed(msgspec.Struct):
     refusal_intended: bool
 
 
-class Profiled(msgspec.Struct):
+class Profiled(msgspec.Struct, gc=False):
     """A profile as `Profile` files it: where segments end, and how safe each is."""
 
     key: str
@@ -82,7 +85,7 @@ class Unseen(NamedTuple):
     row: int
 
 
-class SampleFailure(msgspec.Struct):
+class SampleFailure(msgspec.Struct, gc=False):
     """Of a failure."""
 
     key: str

@@ -4,7 +4,8 @@ The numbers are those of the headline: its protocol, its judges, its outcomes. N
 counted here that summary.json does not count.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -72,12 +73,41 @@ def columns(opened: Opened, found: Records) -> Iterator[Column]:
             cell = headline_cell(opened, found, model.label, benchmark)
             if not len(cell):
                 continue
+            asked = list(_asked(cell))
             for part in opened.parts_of(benchmark):
-                yield from _of_part(cell, opened, benchmark, model.label, part)
+                yield from _of_part(cell, asked, opened, benchmark, model.label, part)
+
+
+class _Asked(NamedTuple):
+    """The samples on prompts of one label: what all parts of them have in common."""
+
+    label: Label
+    rows: NDArray[np.intp] | slice
+    prompts: NDArray[np.uint64]
+    repeats: NDArray[np.uint32]
+    categories: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+
+def _asked(cell: Cell) -> Iterator[_Asked]:
+    labels = np.frombuffer(cell.labels, np.int8)
+    for place, label in enumerate(LABELS):
+        rows = np.flatnonzero(labels == place)
+        # Where all are alike, the cell's own columns will do: a million copied are 24 MB.
+        those = slice(None) if rows.size == labels.size else rows
+        if rows.size:
+            yield _Asked(
+                label,
+                those,
+                np.frombuffer(cell.prompts, np.uint64)[those],
+                np.frombuffer(cell.repeats, np.uint32)[those],
+                np.frombuffer(cell.categories, np.int32)[those],
+                np.frombuffer(cell.offsets, np.int64)[those],
+            )
 
 
 def _of_part(
-    cell: Cell, opened: Opened, benchmark: Loaded, model: str, part: Part
+    cell: Cell, asked: Sequence[_Asked], opened: Opened, benchmark: Loaded, model: str, part: Part
 ) -> Iterator[Column]:
     judges = [j.label for j in opened.judges_of(benchmark)]
     protocol = opened.protocols(benchmark)[0]
@@ -90,25 +120,21 @@ def _of_part(
         for row, (_, said) in zip(alike.first, alike.outcomes, strict=True)
     ]
     scores = np.array([np.nan if n is None else n for n in numbers])[kinds]
-    labels = np.array(cell.labels)
-    for place, label in enumerate(LABELS):
-        rows = np.flatnonzero(labels == place)
-        if not rows.size:
-            continue
+    for some in asked:
         yield Column(
             model=model,
             benchmark=benchmark.name,
             part=part,
-            label=label,
+            label=some.label,
             protocol=protocol.name,
             judges=tuple(judges),
-            prompts=np.array(cell.prompts, np.uint64)[rows],
-            repeats=np.array(cell.repeats, np.uint32)[rows],
-            scores=scores[rows],
-            outcomes=outcomes[rows],
-            categories=np.array(cell.categories, np.int32)[rows],
+            prompts=some.prompts,
+            repeats=some.repeats,
+            scores=scores[some.rows],
+            outcomes=outcomes[some.rows],
+            categories=some.categories,
             paths=tuple(cell.paths),
-            offsets=np.array(cell.offsets, np.int64)[rows],
+            offsets=some.offsets,
         )
 
 
@@ -128,6 +154,9 @@ class Pairs(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
 def pairs(first: Column, second: Column) -> Pairs:
     """Pair two columns by prompt and repeat, in the order of the first one."""
+    if first.prompts is second.prompts and first.repeats is second.repeats:
+        every = np.arange(len(first))  # parts of the same responses
+        return Pairs(first=every, second=every, scored=first.scored & second.scored)
     prompts, repeats = (
         np.concatenate([getattr(column, name) for column in (first, second)])
         for name in ("prompts", "repeats")

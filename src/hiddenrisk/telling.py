@@ -1,14 +1,14 @@
 """What the thoughts of a benchmark tell, as summary.json has it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from hiddenrisk.benchmarks.base import Loaded, Protocol
 from hiddenrisk.cell import SEPARATOR, Cell
-from hiddenrisk.funnel import Followed, by_group, followed, funnel
+from hiddenrisk.funnel import Followed, by_group, followed, funnel, together
 from hiddenrisk.positions import by_answer
 
 
@@ -30,7 +30,7 @@ def insights_json(
         looker: who looked into the thoughts.
         sample: (prompt, repeat) of those that were to be looked at segment by segment.
     """
-    samples = list(followed(cell, main, judges, looker))
+    samples = Counter((cell.categories[row], s) for row, s in followed(cell, main, judges, looker))
     failed = {u.row for u in cell.unseen if u[:2] == (looker, "awareness")}
     missing = sum(
         aware is None and row not in failed and cell.looked_at(row)
@@ -44,7 +44,7 @@ def insights_json(
         "failed": len(failed),
         "missing": missing,
         "funnel": {
-            **msgspec.to_builtins(funnel(Counter(found for _, found in samples))),
+            **msgspec.to_builtins(funnel(together(samples))),
             "categories": msgspec.to_builtins(by_group(cell, samples, _above)),
             "views": _views(cell, benchmark, samples),
         },
@@ -57,7 +57,7 @@ def _above(path: tuple[str, ...]) -> list[str]:
 
 
 def _views(
-    cell: Cell, benchmark: Loaded, samples: Sequence[tuple[int, Followed]]
+    cell: Cell, benchmark: Loaded, samples: Mapping[tuple[int, Followed], int]
 ) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     views = benchmark.views

@@ -1,19 +1,23 @@
 """A stored run held against itself: every number counted again, every digest and key checked."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import msgspec
 
 from hiddenrisk import __version__, store
-from hiddenrisk.accounting import FLIPS, REPORT, SUMMARY, counted, flip_lines, page_of
+from hiddenrisk.accounting import FLIPS, REPORT, SUMMARY, counted, page_of
 from hiddenrisk.asking import digest
-from hiddenrisk.benchmarks.base import Loaded
+from hiddenrisk.benchmarks.base import Loaded, Prompts
+from hiddenrisk.benchmarks.own import JsonlPrompts
 from hiddenrisk.digests import DIGESTS, broken, names, read_digests
 from hiddenrisk.errors import DataError
+from hiddenrisk.examples import flip_lines
 from hiddenrisk.insights import BUILTIN
 from hiddenrisk.keyed import Keys, said_by_rules
+from hiddenrisk.keys import KeyIndex
 from hiddenrisk.manifest import RUN
 from hiddenrisk.opening import Opened
 from hiddenrisk.panels import Manifest, read_manifest
@@ -38,11 +42,13 @@ _CLOSE = 1e-9
 """Numbers that differ by less, relatively, are the same."""
 _MOMENTS = frozenset({"created", "command"})
 """What the same run, counted twice, may say otherwise."""
-_KINDS: dict[str, type] = {
+_KINDS: dict[str, type[Any]] = {
     store.RESPONSES: Response, store.VERDICTS: Verdict, store.FAILURES: Failure,
     store.TURNS: Turn, store.NOTICED: Noticed, store.PROFILES: Profile,
     store.LABELS: HumanLabel, store.SHEETS: Sheet, store.REWARDS: Reward,
 }  # fmt: skip
+_READ = 1 << 16
+"""Bytes that are read at a time."""
 _ABOUT = (store.FAILURES, store.NOTICED, store.PROFILES, store.LABELS, store.REWARDS)
 """Record files beside the verdicts whose records are about a response."""
 
@@ -130,18 +136,33 @@ def _check_lines(folder: Path, done: Verified) -> bool:
         path = folder / name
         if not path.is_file():
             continue
-        decode = msgspec.json.Decoder(kind).decode
+        decoder, number = msgspec.json.Decoder(kind), 1
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                total += 1
-                try:
-                    decode(line)
-                except msgspec.MsgspecError as error:
-                    done.problems.append(Problem(name, f"line {number}", "a record", str(error)))
-                if not line.endswith(b"\n"):
-                    done.problems.append(Problem(name, f"line {number}", "a whole line", "torn"))
+            while piece := file.read(_READ) + file.readline():
+                if not piece.endswith(b"\n"):
+                    at = number + piece.count(b"\n")
+                    done.problems.append(Problem(name, f"line {at}", "a whole line", "torn"))
+                wrong = _wrong_lines(piece, decoder, number)
+                done.problems.extend(Problem(name, at, "a record", told) for at, told in wrong)
+                number += piece.count(b"\n")
+        total += number - 1
     done.checked.append(f"{total:,} lines are records")
     return len(done.problems) == before
+
+
+def _wrong_lines(
+    piece: bytes, decoder: "msgspec.json.Decoder[Any]", number: int
+) -> Iterator[tuple[str, str]]:
+    """Which lines of a piece are no records, and why; all are read at once, which is faster."""
+    lines = piece.removesuffix(b"\n").split(b"\n")
+    with suppress(msgspec.MsgspecError):
+        if len(decoder.decode_lines(piece)) == len(lines):
+            return
+    for at, line in enumerate(lines, number):
+        try:
+            decoder.decode(line)
+        except msgspec.MsgspecError as error:
+            yield f"line {at}", str(error)
 
 
 def _check_manifest(folder: Path, done: Verified) -> None:
@@ -181,17 +202,20 @@ class _Prompts:
     """The prompts of a run by benchmark and id."""
 
     def __init__(self, opened: Opened) -> None:
-        self._found: dict[str, tuple[Loaded, dict[str, Prompt]]] = {
-            b.name: (b, {p.id: p for p in b.prompts}) for b in opened.benchmarks
-        }
+        self._found = {b.name: (b, _finder(b.prompts)) for b in opened.benchmarks}
 
     def of(self, benchmark: str, prompt: str) -> tuple[Loaded, Prompt] | None:
         """A benchmark with one of its prompts."""
         if benchmark not in self._found:
             return None
-        loaded, prompts = self._found[benchmark]
-        found = prompts.get(prompt)
+        loaded, find = self._found[benchmark]
+        found = find(prompt)
         return None if found is None else (loaded, found)
+
+
+def _finder(prompts: Prompts) -> Callable[[str], Prompt | None]:
+    """Finds a prompt by its id; those of a user's own file, which may be long, stay there."""
+    return prompts.find if isinstance(prompts, JsonlPrompts) else {p.id: p for p in prompts}.get
 
 
 class _About(msgspec.Struct):
@@ -203,12 +227,14 @@ def _check_records(folder: Path, opened: Opened, manifest: Manifest, done: Verif
     judging = manifest.judging
     judges = manifest.identity.judges | manifest.deputies | (judging.identity if judging else {})
     keys = Keys(opened, manifest.identity.models, judges, manifest.identity.victim)
-    prompts, offsets = _Prompts(opened), dict[str, int]()
+    prompts = _Prompts(opened)
+    offsets = KeyIndex(
+        (at, r.key) for at, r in store.placed_records(folder / store.RESPONSES, _About)
+    )
     keyed = 0
     for offset, response in store.placed_records(folder / store.RESPONSES, Response):
-        if response.key in offsets:
+        if offsets.place(response.key) != offset:
             done.problems.append(Problem(store.RESPONSES, f"key {response.key}", "once", "twice"))
-        offsets.setdefault(response.key, offset)
         found = prompts.of(response.benchmark, response.prompt)
         if found is None:
             what = f"{response.benchmark}, prompt {response.prompt}"
@@ -246,7 +272,7 @@ def _check_response(
 
 
 def _check_verdicts(
-    folder: Path, offsets: Mapping[str, int], prompts: _Prompts, keys: Keys, done: Verified
+    folder: Path, offsets: KeyIndex, prompts: _Prompts, keys: Keys, done: Verified
 ) -> None:
     """Hold each verdict against its response; its key hangs on the text that was judged."""
     total = keyed = 0
@@ -254,15 +280,16 @@ def _check_verdicts(
         for verdict in store.records(folder / store.VERDICTS, Verdict):
             total += 1
             what = f"key {verdict.key}"
-            offset = offsets.get(verdict.response)
-            if offset is None:
+            offset = offsets.place(verdict.response)
+            response = None if offset is None else responses.at(offset)
+            if response is None or response.key != verdict.response:
                 problem = (f"response {verdict.response}", "no such response")
                 done.problems.append(Problem(store.VERDICTS, what, *problem))
                 continue
-            response = responses.at(offset)
             for field in ("model", "benchmark", "prompt", "repeat"):
                 pair = (getattr(verdict, field), getattr(response, field))
-                done.problems.extend(_differing(store.VERDICTS, f"{what}, {field}", *pair))
+                if pair[0] != pair[1]:
+                    done.problems.append(Problem(store.VERDICTS, f"{what}, {field}", *pair))
             found = prompts.of(response.benchmark, response.prompt)
             key = keys.verdict(verdict, response, *found) if found else None
             if key is None:
@@ -306,18 +333,22 @@ def _check_numbers(folder: Path, opened: Opened, done: Verified) -> None:
     new = {k: v for k, v in again.items() if k not in _MOMENTS}
     done.problems.extend(differences(SUMMARY, "", kept, new))
     done.checked.append(f"{_leaves(kept):,} values of {SUMMARY}, counted again")
-    _check_text(folder, FLIPS, flip_lines(found), "other samples differ", done)
+    flips = flip_lines(folder, found.flips)
+    _check_text(folder, FLIPS, flips, "other samples differ", done)
     if same_version:  # the page of the records, whatever summary.json says
         moments = {k: v for k, v in stored.items() if k in _MOMENTS and isinstance(v, str)}
         page = page_of(folder, again | moments, found.shown)
-        _check_text(folder, REPORT, page, "another page", done)
+        _check_text(folder, REPORT, [page], "another page", done)
     done.checked.append(f"{FLIPS}" + (f" and {REPORT}, made again" if same_version else ""))
 
 
-def _check_text(folder: Path, name: str, wanted: str, otherwise: str, done: Verified) -> None:
-    """Hold a file against what it would be, were it written again."""
+def _check_text(
+    folder: Path, name: str, wanted: Iterable[str], otherwise: str, done: Verified
+) -> None:
+    """Hold a file against what it would be, were it written again, piece by piece."""
     try:
-        same = (folder / name).read_text("utf-8") == wanted
+        with (folder / name).open(encoding="utf-8", newline="") as file:
+            same = all(file.read(len(piece)) == piece for piece in wanted) and not file.read(1)
     except (OSError, UnicodeDecodeError) as error:
         done.problems.append(Problem(name, "", "as stored", str(error)))
         return

@@ -13,7 +13,6 @@ import msgspec
 
 from hiddenrisk.errors import StoreError
 from hiddenrisk.findings.questions import SMALLEST, Material, findings_json, worth_asking
-from hiddenrisk.harm_summary import harm_json
 from hiddenrisk.opening import Opened
 from hiddenrisk.records import Records, read_records
 from hiddenrisk.scores import columns
@@ -56,6 +55,8 @@ def findings_of(
     Raises:
         StoreError: its summary.json is not there, or cannot be read.
     """
+    from hiddenrisk.harm_summary import harm_json  # noqa: PLC0415 - scipy.stats takes a while
+
     found = read_records(folder, [j.label for j in opened.fallbacks])
     material = Material(
         opened=opened,

@@ -31,7 +31,8 @@ def mean_interval(scores: Floats, level: float = 0.95) -> Estimate:
     check_scores(scores)
     if not scores.size:
         return NOTHING
-    counts: Counter[float] = Counter(scores.tolist())
+    values, times = np.unique(scores, return_counts=True)
+    counts: dict[float, int] = dict(zip(values.tolist(), times.tolist(), strict=True))
     value = math.fsum(score * count for score, count in counts.items()) / scores.size
     low, high = mean_limits(counts, (0.0, 1.0), level)
     return Estimate(value=value, low=min(low, value), high=max(high, value), n=scores.size)
