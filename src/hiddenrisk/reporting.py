@@ -19,6 +19,7 @@ from hiddenrisk.reopening import open_headline
 from hiddenrisk.report.markdown import markdown
 from hiddenrisk.report.page import render
 from hiddenrisk.report.tables import summary_tables
+from hiddenrisk.settled import settle_made
 from hiddenrisk.store import Journal, cannot_write, write_json, write_text
 from hiddenrisk.tabular import write_csv
 
@@ -68,7 +69,10 @@ def report_again(folder: Path, settings: Settings, wanted: Wanted) -> Reported:
     if elsewhere:
         _make(to)
     with nullcontext() if elsewhere else Journal(folder, {}):
-        return _written(opened, folder, to, wanted)
+        done = _written(opened, folder, to, wanted)
+        if not elsewhere:
+            settle_made(folder)
+        return done
 
 
 def _make(to: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import msgspec
 
-from hiddenrisk.accounting import report
+from hiddenrisk.accounting import read_summary, report
 from hiddenrisk.assess import Run, Tally
 from hiddenrisk.budget import Limits, Purse
 from hiddenrisk.dispatch import at_work
@@ -23,6 +23,7 @@ from hiddenrisk.manifest import (
 from hiddenrisk.opening import Opened
 from hiddenrisk.panels import kept_in
 from hiddenrisk.prices import who
+from hiddenrisk.settled import settle, settled
 from hiddenrisk.spending import (
     keep_budget,
     keep_prices,
@@ -70,6 +71,10 @@ def carry_out(
     """
     manifest = manifest_of(opened)
     claim(folder, manifest)
+    whole = count is None and samples is None  # a run, and nothing that is carried out as one
+    if whole and settled(opened, folder):
+        say(f"all {opened.samples:,} samples are there: nothing is left to do")
+        return Ended(summary=read_summary(folder), interrupted=False)
     tally = Tally(opened.samples if samples is None else samples)
     with Journal(folder) as journal:
         claim(folder, manifest)  # now that nobody else can: one may have come in between
@@ -88,7 +93,10 @@ def carry_out(
             fallbacks=opened.fallbacks,
             cheap=opened.cheap,
         )
-        return conduct(run, opened, folder, tally, display, say, count)
+        ended = conduct(run, opened, folder, tally, display, say, count)
+    if whole and tally.finished == tally.planned and not tally.failed:
+        settle(opened, folder)
+    return ended
 
 
 def conduct(
