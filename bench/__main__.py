@@ -8,6 +8,7 @@
     python -m bench --only intervals how often those of rates and differences do
     python -m bench --only report    a stored run of a million verdicts, counted again
     python -m bench --only cluster   4 workers of a Ray cluster against one (needs ray: make ray)
+    python -m bench --only scale     a run of a million samples, and all that is done with it
     python -m bench --only rewards   how fast reward models score (needs torch: make rewards)
 
 Client and server are processes of their own; only the client is measured (os.wait4).
@@ -36,7 +37,7 @@ CONCURRENCY = 256
 LATENCY_S = 0.05
 PARTS = (
     *("cpu", "memory", "help", "kills", "parsing", "coverage", "intervals", "rewards", "harm"),
-    *("report", "cluster"),
+    *("report", "cluster", "scale"),
 )
 SERVED = {"cpu", "memory", "help"}
 RESULTS = Path(__file__).parent / "results"
@@ -157,7 +158,7 @@ def measure_served(options: argparse.Namespace) -> dict[str, Any]:
         if "help" in options.only:
             found["help"] = measure_help(bench)
         if "cpu" in options.only:
-            found["cpu"] = measure_cpu(bench, options.samples, options.repeat)
+            found["cpu"] = measure_cpu(bench, options.samples or 5000, options.repeat)
         if "memory" in options.only:
             found["memory"] = measure_memory(bench, options.memory)
     return found
@@ -210,6 +211,12 @@ def main() -> None:
         from bench.cluster import measure_cluster  # Ray is needed for nothing else here
 
         found["cluster"] = measure_cluster(options.slots, options.repeat, options.driver)
+    if "scale" in options.only:
+        from bench.scale import measure_scale  # as small as this module itself
+
+        found["scale"] = measure_scale(
+            options.samples or 1_000_000, options.judge, options.concurrency
+        )
     if options.write:
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{options.write}.json"
@@ -233,7 +240,8 @@ def _options() -> argparse.Namespace:
         help="what the judge reads; both is a third call a sample, the bare client's stay two",
     )
     add("--only", nargs="+", choices=PARTS, default=["help", "cpu", "memory"])
-    add("--samples", type=int, default=5000, help="for the CPU comparison")
+    add("--samples", type=int, help="5,000 for the CPU comparison, a million for `scale`")
+    add("--judge", choices=("builtin", "model"), default="builtin", help="of `scale`")
     add("--repeat", type=int, default=3, help="turns in the CPU comparison")
     add("--memory", type=int, nargs="+", default=[5000, 50000], help="samples for peak memory")
     add("--concurrency", type=int, default=CONCURRENCY, help="calls in flight")
@@ -261,7 +269,8 @@ def _options() -> argparse.Namespace:
     add("--write", metavar="NAME", help="keep the numbers in bench/results/NAME.json")
     options = parser.parse_args()
     if options.quick:
-        options.samples, options.repeat, options.memory = 1000, 1, [1000]
+        options.samples = 20_000 if options.only == ["scale"] else 1000
+        options.repeat, options.memory = 1, [1000]
         options.models, options.prompts = 2, 5000
         options.driver = [2000]
     return options

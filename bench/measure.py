@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-LIMIT_S = 3600.0
+LIMIT_S = 7200.0
 """A process that takes longer is killed."""
 
 
@@ -71,27 +71,35 @@ def cost_of(command: Sequence[str], *, output: Path) -> Cost:
 
 
 @contextmanager
-def mock_server(*, latency_s: float, shape: str) -> Generator[str, None, None]:
-    """The mock target and judge in a process of their own; gives the base URL."""
-    process = subprocess.Popen(
+def mock_server(
+    *, latency_s: float, shape: str, size: int | None = None
+) -> Generator[str, None, None]:
+    """The mock target and judge in a process of their own; gives the base URL.
+
+    Args:
+        latency_s: after which it answers.
+        shape: where its thinking is.
+        size: bytes of thinking and answer; 11 KB if None.
+    """
+    with subprocess.Popen(
         [
             *(sys.executable, "-m", "tests.servers", "mock"),
             *("--latency", str(latency_s), "--shape", shape),
+            *(("--bytes", str(size)) if size else ()),
         ],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-    )
-    try:
-        if process.stdout is None or process.stdin is None:
-            raise RuntimeError("no pipes to the server")
-        port = json.loads(process.stdout.readline())["port"]
-        yield f"http://127.0.0.1:{port}/v1"
-        process.stdin.close()
-        process.wait(timeout=30)
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            if process.stdout is None or process.stdin is None:
+                raise RuntimeError("no pipes to the server")
+            port = json.loads(process.stdout.readline())["port"]
+            yield f"http://127.0.0.1:{port}/v1"
+            process.stdin.close()
+            process.wait(timeout=30)
+        finally:
+            process.kill()
 
 
 def _environment() -> dict[str, str]:

@@ -647,12 +647,12 @@ MOCK_THINKING = 8_800
 _WORDS = "a reasoning model weighs what was asked before it answers, and says so at length. "
 
 
-def mock_texts(shape: Shape) -> tuple[str | None, str]:
-    """The mock's `reasoning_content` and `content`, 11 KB in all."""
-    filler = _WORDS * (MOCK_BYTES // len(_WORDS) + 1)
+def mock_texts(shape: Shape, size: int = MOCK_BYTES) -> tuple[str | None, str]:
+    """The mock's `reasoning_content` and `content`, 11 KB in all if nothing else is said."""
+    filler, thought = _WORDS * (size // len(_WORDS) + 1), size * MOCK_THINKING // MOCK_BYTES
     if shape == "plain":
-        return None, filler[:MOCK_BYTES]
-    thinking, answer = filler[:MOCK_THINKING], filler[: MOCK_BYTES - MOCK_THINKING]
+        return None, filler[:size]
+    thinking, answer = filler[:thought], filler[: size - thought]
     if shape == "tags":
         return None, f"<think>\n{thinking}\n</think>\n\n{answer}"
     return thinking, answer
@@ -675,13 +675,17 @@ def _mock_body(model: str, content: str, reasoning: str | None = None) -> bytes:
 
 
 async def serve_mock(
-    latency_s: float, shape: Shape, ready: Callable[[int], None], until: Awaitable[object]
+    latency_s: float,
+    shape: Shape,
+    size: int,
+    ready: Callable[[int], None],
+    until: Awaitable[object],
 ) -> None:
     """A target and a judge that cost next to nothing: fixed bytes after a fixed wait.
 
     The judge is whoever is asked under the model id `judge`.
     """
-    reasoning, content = mock_texts(shape)
+    reasoning, content = mock_texts(shape, size)
     target = _mock_body("target", content, reasoning)
     judge = _mock_body("judge", verdict(1).text)
     is_judge = re.compile(rb'"model"\s*:\s*"judge"').search
@@ -735,7 +739,7 @@ async def _serve_recorded(args: argparse.Namespace) -> None:
 
 
 async def _serve_mock(args: argparse.Namespace) -> None:
-    await serve_mock(args.latency, args.shape, _say_port, _until_stdin_closes())
+    await serve_mock(args.latency, args.shape, args.bytes, _say_port, _until_stdin_closes())
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -745,6 +749,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     mock = kinds.add_parser("mock", help="fixed bytes after a fixed wait")
     mock.add_argument("--latency", type=float, default=0.05)
     mock.add_argument("--shape", choices=("field", "tags", "plain"), default="field")
+    mock.add_argument("--bytes", type=int, default=MOCK_BYTES, help="of thinking and answer")
     recorded = kinds.add_parser("recorded", help="recorded answers and their judge")
     recorded.add_argument("--csv", action="append", required=True, metavar="LABEL=PATH")
     recorded.add_argument("--block", choices=("status_400", "finish", "text"), default="status_400")
