@@ -175,6 +175,26 @@ def surroundings() -> dict[str, Any]:
     }
 
 
+def measure_stored(options: argparse.Namespace) -> dict[str, Any]:
+    """What is measured of large runs: counted again, on a cluster, from beginning to end."""
+    found: dict[str, Any] = {}
+    if "report" in options.only:
+        from bench.report import measure_report  # only this one needs the package itself
+
+        found["report"] = measure_report(options.models, options.prompts, options.seed)
+    if "cluster" in options.only:
+        from bench.cluster import measure_cluster  # Ray is needed for nothing else here
+
+        found["cluster"] = measure_cluster(options.slots, options.repeat, options.driver)
+    if "scale" in options.only:
+        from bench.scale import measure_scale  # as small as this module itself
+
+        found["scale"] = measure_scale(
+            options.samples or 1_000_000, options.judge, options.concurrency
+        )
+    return found
+
+
 def main() -> None:
     """Measure what was asked for, print it, and write it down if told to."""
     options = _options()
@@ -203,20 +223,7 @@ def main() -> None:
         from bench.harm import measure_harm  # numpy and scipy, as above
 
         found["harm"] = measure_harm(quick=options.quick, seed=options.seed)
-    if "report" in options.only:
-        from bench.report import measure_report  # only this one needs the package itself
-
-        found["report"] = measure_report(options.models, options.prompts, options.seed)
-    if "cluster" in options.only:
-        from bench.cluster import measure_cluster  # Ray is needed for nothing else here
-
-        found["cluster"] = measure_cluster(options.slots, options.repeat, options.driver)
-    if "scale" in options.only:
-        from bench.scale import measure_scale  # as small as this module itself
-
-        found["scale"] = measure_scale(
-            options.samples or 1_000_000, options.judge, options.concurrency
-        )
+    found |= measure_stored(options)
     if options.write:
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{options.write}.json"
