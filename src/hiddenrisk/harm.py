@@ -224,7 +224,8 @@ def score_run(
         KeyboardInterrupt: what was scored is kept.
     """
     with Journal(folder, REWARD_FILES) as journal:
-        places = unsafe_places(read_records(folder, [j.label for j in harm.opened.fallbacks]), harm)
+        fallbacks = [j.label for j in harm.opened.fallbacks]
+        places = unsafe_places(read_records(folder, fallbacks, insights=False), harm)
         wanted = drawn(places, folder, limit) if limit else places
         tally = Tally(len(wanted) * len(harm.rewards))
         there = {seen.key for seen in _scores(folder)}

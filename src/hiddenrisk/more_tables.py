@@ -10,7 +10,8 @@ from hiddenrisk.tabular import Floats, Ints, Items, Table, table
 from hiddenrisk.types import HumanLabel, Noticed, Profile, Sheet, Usage
 
 _SAMPLE: dict[str, type] = {"model": str, "benchmark": str, "prompt": str, "repeat": int}
-_USAGE: dict[str, type] = dict.fromkeys(Usage.__struct_fields__, int)
+_TOLD = ("prompt_tokens", "completion_tokens", "reasoning_tokens")
+"""As told; what nobody told is null, as estimates are no counts."""
 
 
 class _Reply(msgspec.Struct, frozen=True):
@@ -57,14 +58,18 @@ def turns(folder: Path, *, texts: bool = False) -> Table:
         for t in store.records(folder / store.TURNS, _WholeTurn if texts else _Turn):
             sample = (t.key, t.model, t.benchmark, t.prompt, t.repeat)
             ended = (t.asked, t.label, t.role, t.reply.finish, t.reply.visibility)
-            took = (t.calls, t.latency_s, t.tries, *msgspec.structs.astuple(t.usage), t.at)
+            took = (t.calls, t.latency_s, t.tries, *(getattr(t.usage, n) for n in _TOLD), t.at)
             said = (
                 (t.reply.thinking, t.reply.answer, t.problem) if isinstance(t, _WholeTurn) else ()
             )
             yield (*sample, *ended, *took, *said)
 
     ended = dict.fromkeys(("asked", "label", "role", "finish", "visibility"), str)
-    took: dict[str, type] = {"calls": int, "latency_s": float, "tries": int, **_USAGE, "at": str}
+    took: dict[str, type] = (
+        {"calls": int, "latency_s": float, "tries": int}
+        | dict.fromkeys(_TOLD, int)
+        | {"at": str}
+    )
     said = dict.fromkeys(("thinking", "answer", "problem"), str) if texts else {}
     return table("turns", {"turn": str, **_SAMPLE, **ended, **took, **said}, rows())
 

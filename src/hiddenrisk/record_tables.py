@@ -310,7 +310,7 @@ def outcomes(opened: Opened, folder: Path) -> Table:
             keys.add(offset, r.key)
         for failure in store.records(folder / store.FAILURES, _Prompt):
             prompts[prompt_bits(failure.prompt)] = failure.prompt
-        found = read_records(folder, [j.label for j in opened.fallbacks])
+        found = read_records(folder, [j.label for j in opened.fallbacks], insights=False)
         for column in columns(opened, found):
             for start in range(0, len(column), _AT_ONCE):
                 yield _block(column, slice(start, start + _AT_ONCE), prompts, keys)

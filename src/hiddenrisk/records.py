@@ -66,12 +66,13 @@ class Records(msgspec.Struct):
         return found
 
 
-def read_records(folder: Path, fallbacks: Collection[str]) -> Records:
+def read_records(folder: Path, fallbacks: Collection[str], *, insights: bool = True) -> Records:
     """Read responses, verdicts and failures of a run, each file once.
 
     Args:
         folder: the run directory.
         fallbacks: labels of the judges whose verdicts may stand in another's place.
+        insights: whether what thoughts tell is wanted as well.
     """
     records, rows = _read_responses(folder, fallbacks)
     if rows.twice:
@@ -79,7 +80,8 @@ def read_records(folder: Path, fallbacks: Collection[str]) -> Records:
     _read_turns(folder, records)
     _read_verdicts(folder, records, rows)
     _read_labels(folder, rows)
-    _read_insights(folder, rows)
+    if insights:
+        _read_insights(folder, rows)
     _read_failures(folder, records, rows)
     return records
 

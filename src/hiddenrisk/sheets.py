@@ -102,7 +102,7 @@ def texts_of(
     """
     summary = read_summary(folder)
     fallbacks = [label for label, judge in summary.judges.items() if judge.role == "fallback"]
-    found = read_records(folder, fallbacks)
+    found = read_records(folder, fallbacks, insights=False)
     texts: list[Text] = []
     for label, model in summary.models.items():
         for name, results in model.benchmarks.items():
