@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.cascade import PAIRS, WANTED, Piloted, recorded_judges, run_cascade, strata_of
@@ -154,6 +154,7 @@ def test_counts_that_cannot_be_are_refused() -> None:
         cascaded({"unsure": Read(n=8, judged=8, unsafe=9)})
 
 
+@example(counts=[(11, 1, 1), (31, 11, 11)])  # all safe, and shares that add up to 1 + 2e-16
 @given(
     counts=st.lists(
         st.integers(1, 300).flatmap(

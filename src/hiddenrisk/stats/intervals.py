@@ -79,7 +79,7 @@ def score_statistic(terms: Sequence[Term], constant: float = 0.0) -> float:
     Source: Rao 1948, Proc. Camb. Phil. Soc. 44, 50-57. One term gives Wilson's interval,
     a difference of two gives that of Mee 1984.
     """
-    seen = math.fsum(t.coefficient * t.k / t.n for t in terms) - constant
+    seen = math.fsum(t.coefficient * (t.k / t.n) for t in terms) - constant
     if seen == 0:
         return 0.0
     sign = math.copysign(1.0, seen)
@@ -313,7 +313,7 @@ def stratified_score(
     Returns:
         The mean, its lower and its upper limit. One stratum gives Wilson's.
     """
-    value = math.fsum(t.coefficient * t.k / t.n for t in terms)
+    value = math.fsum(t.coefficient * (t.k / t.n) for t in terms)
     between = math.fsum(t.coefficient * (t.k / t.n - value) ** 2 for t in terms) / n
 
     def statistic(at: float) -> float:
@@ -323,10 +323,12 @@ def stratified_score(
         gap = value - at
         return gap / math.sqrt((gap / within) ** 2 + between)
 
-    limits = score_limits(statistic, value, (0.0, 1.0), level)
+    most = math.fsum(t.coefficient for t in terms)  # 1, but for rounding
+    limits = score_limits(statistic, value, (0.0, most), level)
     if limits is None:  # pragma: no cover - what was seen is never contradicted
         raise AssertionError
-    return value, min(limits[0], value), max(limits[1], value)
+    value = min(value, 1.0)
+    return value, min(limits[0], value), min(max(limits[1], value), 1.0)
 
 
 def mover_ratio(top: Part, bottom: Part) -> tuple[float, float]:
