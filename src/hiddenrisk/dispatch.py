@@ -56,7 +56,7 @@ def at_work(
             yield
         finally:
             for (endpoint, _), model in zip(asked, before, strict=True):
-                endpoint.model = model
+                endpoint.model, endpoint.room = model, None
 
 
 @contextmanager
@@ -114,7 +114,8 @@ def _hand_over(
         place = partial(cluster.place, cpus=cpus, gpus=gpus)
         pool = Pool(recipes, size, place, cluster.gone, cluster.say)
         for number, (endpoint, _) in enumerate(group):
-            endpoint.model = RemoteModel(endpoint.model, pool, number)
+            model = RemoteModel(endpoint.model, pool, number)
+            endpoint.model, endpoint.room = model, model.room
 
 
 def _room(recipe: Recipe, cluster: Cluster, workers: int | None) -> tuple[int, float, float]:

@@ -158,6 +158,9 @@ class Endpoint:
         """It answered in an earlier part of this run, so that it is not hopeless."""
         self.meter: Meter | None = None
         """Who counts what its calls cost, if anybody does."""
+        self.room: Callable[[], Awaitable[None]] | None = None
+        """Returns when somebody is there to make a call, where that may take a while: a cluster
+        without workers is no fault of the endpoint, and takes none of a call's tries and time."""
         self._worked = 0
         self._given_up = 0
         self._refused = 0
@@ -203,6 +206,8 @@ class Endpoint:
         spent_s = 0.0
         hangs = 0
         for number in itertools.count(1):
+            if self.room is not None:
+                await self.room()
             await self.limiter.acquire()
             begun = time.monotonic()
             try:

@@ -9,6 +9,7 @@ opened the same SPEC, asks, takes the reply apart and sends it back.
     probe     what a node has, told by code that needs nothing of ours there
     parcels   what goes between driver and workers: plain records, as JSON
     worker    the process on a node: models, and the calls it was given
+    station   one worker, as the driver sees it
     pool      the driver's side of the workers: who gets a call, who was lost
     remote    the model that a run sees
 """

@@ -8,9 +8,11 @@ anew. Nothing that had come back is asked for twice.
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
+
+import msgspec
 
 from hiddenrisk.cluster.parcels import (
     DONE,
@@ -22,66 +24,27 @@ from hiddenrisk.cluster.parcels import (
     Recipe,
     error_of,
 )
+from hiddenrisk.cluster.station import SILENT_S, Actor, Station
 from hiddenrisk.errors import CallError, UsageError
 from hiddenrisk.types import Call
 
 _LISTEN_S = 5.0
 """A worker says at least so often that it is there."""
-_SILENT_S = 30.0
-"""One that was not heard for so long gets no more calls, until it is heard again."""
 _LOOK_EVERY_S = 0.5
 _ALONE_S = 180.0
 """A run without any worker waits so long for one."""
 _START_S = 300.0
 """Workers get so long to start; a model may have to be loaded."""
+_LATE_S = 20.0
+"""So long the others may be up after the first one; who comes later joins in."""
+_AGAIN_S = 5.0
+"""A worker that is back and cannot begin, because its endpoint is down, say, is asked again."""
 _CLOSE_S = 10.0
 """Workers get so long to close their models."""
 _TRIES = 5
 """A worker that dies so often before it is up for the first time will not come up."""
 _TOGETHER_S = 0.002
 """So long more calls may join the first one in a parcel."""
-
-
-class Actor(Protocol):
-    """A worker, as the driver reaches it; what it raises when the worker is gone, `Gone` says."""
-
-    def hello(self) -> Awaitable[bytes]:
-        """See `worker.Worker`, as for the rest."""
-        ...
-
-    def take(self, orders: bytes) -> Awaitable[None]:
-        """Begin calls, and drop others."""
-        ...
-
-    def collect(self, wait_s: float) -> Awaitable[bytes]:
-        """What is done."""
-        ...
-
-    def close(self) -> Awaitable[None]:
-        """Close its models."""
-        ...
-
-    def kill(self) -> None:
-        """End it for good."""
-        ...
-
-
-class Station:
-    """One worker with the calls that it has."""
-
-    def __init__(self, actor: Actor) -> None:
-        self.actor = actor
-        self.node = self.node_id = ""
-        self.ready = False
-        self.heard = 0.0
-        self.jobs: dict[int, asyncio.Future[Done]] = {}
-        self.out = Orders([], [])
-        self.to_send = asyncio.Event()
-
-    @property
-    def at_work(self) -> bool:
-        """Whether it is there and was heard of lately."""
-        return self.ready and time.monotonic() - self.heard < _SILENT_S
 
 
 class Pool:
@@ -114,7 +77,8 @@ class Pool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._users = 0
         self._starting = asyncio.Lock()
-        self._broken: UsageError | None = None
+        self._problem = ""
+        """Why a worker that was lost cannot begin again."""
         self._ending = False
 
     async def start(self) -> None:
@@ -136,11 +100,12 @@ class Pool:
                 raise
 
     async def _first_up(self) -> None:
-        """Wait until all workers are up, or for a while; go on without those that are not."""
-        rising = {asyncio.create_task(self._rise(s)) for s in self._stations}
+        """Wait until one worker is up, and a while for the others; go on without those."""
+        rising = {asyncio.create_task(self._rise(s)): s for s in self._stations}
         try:
+            await self._one_up(rising)
             done, late = await asyncio.wait(
-                rising, timeout=_START_S, return_when=asyncio.FIRST_EXCEPTION
+                rising, timeout=_LATE_S, return_when=asyncio.FIRST_EXCEPTION
             )
             for task in done:
                 task.result()
@@ -148,18 +113,53 @@ class Pool:
             for task in rising:
                 task.cancel()
             raise
-        self._tasks |= late
+        for task in late:
+            self._look_after(self._late(task, rising[task]))
         up = [s for s in self._stations if s.ready]
-        if not up:
-            raise UsageError(
-                f"no worker came up within {_START_S:.0f} s: the cluster has no room for one. Free "
-                "CPUs (or GPUs, where a model is vllm/...) or add nodes; `ray status` shows both"
-            )
         nodes = len({s.node_id for s in up})
         self._say(f"{_told(len(up), 'worker')} on {_told(nodes, 'node')}")
+        if late:
+            self._say(
+                f"{len(late)} more {'has' if len(late) == 1 else 'have'} no room, or not yet "
+                f"(`ray status` shows it); the run begins without"
+            )
 
-    async def _rise(self, station: Station) -> None:
+    async def _one_up(self, rising: Collection[asyncio.Task[bool]]) -> None:
+        """Wait until a worker is up, or cannot be.
+
+        Raises:
+            UsageError: none is, after a long while.
+        """
+        wait_s = _LATE_S
+        done, _ = await asyncio.wait(rising, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            self._say(
+                f"no worker is up after {wait_s:.0f} s: the cluster has no room for one (`ray "
+                f"status` shows it), or a model is long in loading; waiting {_START_S:.0f} s for it"
+            )
+            done, _ = await asyncio.wait(
+                rising, timeout=_START_S, return_when=asyncio.FIRST_COMPLETED
+            )
+        if not done:
+            raise UsageError(
+                f"no worker came up within {wait_s + _START_S:.0f} s: the cluster has no room for "
+                "one. Free CPUs (or GPUs, where a model is vllm/...) or add nodes; `ray status` "
+                "shows both"
+            )
+
+    async def _late(self, rising: "asyncio.Task[bool]", station: Station) -> None:
+        """Tell of a worker that came up when the run had begun, or could not."""
+        try:
+            if await rising:
+                self._say(f"a worker is up, on node {station.node}: {self._there()}")
+        except UsageError as error:
+            self._say(f"going on without a worker: {error}")
+
+    async def _rise(self, station: Station) -> bool:
         """Wait for a worker to be up, and look after it from then on.
+
+        Returns:
+            Whether it is; no more where the pool ends.
 
         Raises:
             UsageError: it cannot open a model.
@@ -170,6 +170,8 @@ class Pool:
                 hello = HELLO.decode(await station.actor.hello())
                 break
             except self._gone as error:
+                if self._ending:
+                    return False
                 died += 1
                 if died >= _TRIES and not station.node:
                     said = str(error).strip().partition("\n")[0][:300]
@@ -179,9 +181,11 @@ class Pool:
             raise UsageError(f"the worker on node {hello.node} cannot begin: {hello.problem}")
         station.node, station.node_id = hello.node, hello.node_id
         station.ready = True
+        station.life += 1
         station.heard = time.monotonic()
         for work in (self._send, self._listen):
-            self._look_after(work(station))
+            self._look_after(work(station, station.life))
+        return True
 
     def _look_after(self, work: Any) -> None:  # noqa: ANN401 - a coroutine
         task = asyncio.create_task(work)
@@ -220,85 +224,124 @@ class Pool:
             raise error_of(done.trouble)
         return done
 
+    async def room(self) -> None:
+        """Return when a worker is there.
+
+        Raises:
+            UsageError: none comes.
+        """
+        await self._free()
+
     async def _free(self) -> Station:
         """The worker with the fewest calls; waits for one where there is none.
 
         Raises:
             UsageError: none comes.
         """
-        begun = time.monotonic()
-        while True:
-            if self._broken is not None:
-                raise self._broken
+        for looks in itertools.count():
             there = [s for s in self._stations if s.at_work]
             if there:
                 return min(there, key=lambda s: len(s.jobs))
-            if time.monotonic() - begun > _ALONE_S:
+            alone_s = time.monotonic() - max((s.heard for s in self._stations), default=0.0)
+            # A driver that was stopped for a while (Ctrl-Z) listens first.
+            if alone_s > _ALONE_S and looks * _LOOK_EVERY_S > _LISTEN_S:
+                why = f" ({self._problem})" if self._problem else ""
                 raise UsageError(
                     f"all workers of the cluster are lost, and none came back within "
-                    f"{_ALONE_S:.0f} s; what was finished is kept, and the same command resumes"
+                    f"{_ALONE_S:.0f} s{why}; what was finished is kept, and the same command resumes"
                 )
             await asyncio.sleep(_LOOK_EVERY_S)
+        raise AssertionError  # pragma: no cover - the loop has no end of its own
 
-    async def _send(self, station: Station) -> None:
+    async def _send(self, station: Station, life: int) -> None:
         """Send a worker what is for it, in parcels, as long as it lives."""
-        while station.ready:
+        while station.lives(life):
             await station.to_send.wait()
             await asyncio.sleep(_TOGETHER_S)
+            if not station.lives(life):
+                return
             station.to_send.clear()
             orders, station.out = station.out, Orders([], [])
-            if not station.ready:
-                return
             try:
                 await station.actor.take(ENCODER.encode(orders))
             except self._gone:
-                self._lost(station)
+                self._lost(station, life)
 
-    async def _listen(self, station: Station) -> None:
+    async def _listen(self, station: Station, life: int) -> None:
         """Take what a worker has done, as long as it lives."""
-        while station.ready:
+        while station.lives(life):
             try:
-                parcel = await station.actor.collect(_LISTEN_S)
-            except self._gone:
-                self._lost(station)
+                found = DONE.decode(await self._heard(station))
+            except (*self._gone, msgspec.DecodeError):
+                self._lost(station, life)
                 return
-            station.heard = time.monotonic()
-            for done in DONE.decode(parcel):
+            for done in found:
                 future = station.jobs.pop(done.number, None)
                 if future is not None and not future.done():
                     future.set_result(done)
 
-    def _lost(self, station: Station) -> None:
-        """A worker is gone: its calls are made again, and it may come back."""
-        if self._ending or not station.ready:
-            return
-        station.ready = False
+    async def _heard(self, station: Station) -> bytes:
+        """What a worker has done; one that says nothing for long keeps no calls meanwhile.
+
+        Raises:
+            BaseException: one of `gone`, where it is lost.
+        """
+        said = asyncio.ensure_future(station.actor.collect(_LISTEN_S))
+        await asyncio.wait({said}, timeout=SILENT_S)
+        await asyncio.wait({said}, timeout=_LOOK_EVERY_S)  # who was stopped was this process
+        silent = not said.done()
+        if silent and not self._ending:
+            numbers = list(station.jobs)
+            again = self._give_up(station, "the worker that made it fell silent")
+            station.out.drop.extend(numbers)  # should it wake up
+            self._say(
+                f"a worker on node {station.node} was not heard of for {SILENT_S:.0f} s; {again}"
+            )
+        parcel = await said
+        station.heard = time.monotonic()
+        if silent:
+            station.to_send.set()
+            self._say(f"a worker is heard of again, on node {station.node}: {self._there()}")
+        return parcel
+
+    def _give_up(self, station: Station, why: str) -> str:
+        """Have the calls of a worker made again; tell of it."""
         jobs, station.jobs = station.jobs, {}
         station.out = Orders([], [])
-        station.to_send.set()  # who waits for it sees that it is gone
         for future in jobs.values():
             if not future.done():
-                future.set_exception(CallError("the worker that made it was lost", heals=True))
-        left = sum(s.ready for s in self._stations)
-        self._say(
-            f"a worker on node {station.node} was lost; {_told(len(jobs), 'call')} "
-            f"{'is' if len(jobs) == 1 else 'are'} made again, {_told(left, 'worker')} left"
-        )
+                future.set_exception(CallError(why, heals=True))
+        return f"{_told(len(jobs), 'call')} {'is' if len(jobs) == 1 else 'are'} made again"
+
+    def _there(self) -> str:
+        return _told(sum(s.at_work for s in self._stations), "worker")
+
+    def _lost(self, station: Station, life: int) -> None:
+        """A worker is gone: its calls are made again, and it may come back."""
+        if self._ending or not station.lives(life):
+            return
+        station.ready = False
+        again = self._give_up(station, "the worker that made it was lost")
+        station.to_send.set()  # who waits for it sees that it is gone
+        self._say(f"a worker on node {station.node} was lost; {again}, {self._there()} left")
         self._look_after(self._back(station))
 
     async def _back(self, station: Station) -> None:
         """Wait until Ray has started a lost worker anew, here or elsewhere."""
         await asyncio.sleep(_LOOK_EVERY_S)
         station.to_send.clear()
-        try:
-            await self._rise(station)
-        except UsageError as error:
-            self._broken = UsageError(
-                f"{error}; what was finished is kept, and the same command resumes"
-            )
-            return
-        there = sum(s.ready for s in self._stations)
-        self._say(f"a worker is back, on node {station.node}: {_told(there, 'worker')}")
+        while True:
+            try:
+                if not await self._rise(station):
+                    return
+                break
+            except UsageError as error:
+                if str(error) != self._problem:
+                    self._problem = str(error)
+                    self._say(f"a lost worker is not back yet: {error}")
+                await asyncio.sleep(_AGAIN_S)
+        self._problem = ""
+        self._say(f"a worker is back, on node {station.node}: {self._there()}")
 
     async def close(self) -> None:
         """Let the workers go when the last user does."""
@@ -314,7 +357,7 @@ class Pool:
         """
         self._ending = True
         up = [s for s in self._stations if s.ready]
-        closing = [asyncio.ensure_future(s.actor.close()) for s in up]
+        closing = [asyncio.create_task(self._closed(s)) for s in up]
         if closing:
             await asyncio.wait(closing, timeout=_CLOSE_S)
         for station in self._stations:
@@ -331,6 +374,10 @@ class Pool:
         self._tasks.clear()
         self._stations = []
         self._ending = False
+
+    async def _closed(self, station: Station) -> None:
+        with suppress(*self._gone):
+            await station.actor.close()
 
 
 def _told(count: int, noun: str) -> str:

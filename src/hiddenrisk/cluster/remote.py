@@ -41,6 +41,14 @@ class RemoteModel:
             self._started = False
             await self._pool.close()
 
+    async def room(self) -> None:
+        """Return when a worker is there; see `engine.Endpoint.room`.
+
+        Raises:
+            UsageError: none comes.
+        """
+        await self._pool.room()
+
     async def generate(self, call: Call) -> Reply:
         """Answer once, without retrying.
 

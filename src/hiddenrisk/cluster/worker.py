@@ -6,7 +6,6 @@ made again by another one; what it has sent back is the driver's.
 
 import asyncio
 import importlib
-from collections.abc import Sequence
 from typing import Any
 
 from hiddenrisk.cluster.parcels import (
@@ -42,13 +41,21 @@ class Worker:
         self._opening = asyncio.Lock()
 
     async def hello(self) -> bytes:
-        """Open the models, once; a `Hello`."""
+        """Open the models, once; a `Hello`.
+
+        Who asks anew has given up what was asked before: a connection may be lost and the
+        process live on. A `collect` from then must not take what is done from now on.
+        """
+        self._drop_all()
         async with self._opening:
             problem = "" if self._models else await self._open()
+        node, node_id = self.place()
+        return ENCODER.encode(Hello(node=node, node_id=node_id, problem=problem))
+
+    def place(self) -> tuple[str, str]:
+        """The address of its node, and Ray's name of it."""
         ray: Any = importlib.import_module("ray")  # it made this process
-        node_id = ray.get_runtime_context().get_node_id()
-        hello = Hello(node=ray.util.get_node_ip_address(), node_id=node_id, problem=problem)
-        return ENCODER.encode(hello)
+        return ray.util.get_node_ip_address(), ray.get_runtime_context().get_node_id()
 
     async def _open(self) -> str:
         models: list[Model] = []
@@ -69,13 +76,24 @@ class Worker:
     async def take(self, orders: bytes) -> None:
         """Begin calls, and drop others; returns at once."""
         wanted = ORDERS.decode(orders)
-        for number in wanted.drop:
-            if task := self._jobs.pop(number, None):
-                task.cancel()
         for job in wanted.jobs:
             self._jobs[job.number] = asyncio.create_task(self._work(job))
+        for number in wanted.drop:  # of the same parcel, too: such a call is never made
+            if task := self._jobs.pop(number, None):
+                task.cancel()
+
+    def _drop_all(self) -> list[asyncio.Task[None]]:
+        tasks = list(self._jobs.values())
+        for task in tasks:
+            task.cancel()
+        self._jobs, self._done = {}, asyncio.Queue()
+        return tasks
 
     async def _work(self, job: Job) -> None:
+        if not self._models:  # Ray started it anew, and nobody has said hello yet
+            trouble = Trouble(message="the worker that had it was lost", heals=True)
+            self._done.put_nowait(Done(job.number, None, trouble, job.prefilled))
+            return
         model = self._models[job.model]
         model.prefilled = model.prefilled or job.prefilled
         reply, trouble = None, None
@@ -94,20 +112,18 @@ class Worker:
 
     async def collect(self, wait_s: float) -> bytes:
         """What is done by now, or else the next that is; an empty list after `wait_s`."""
+        queue = self._done
         try:
-            found = [await asyncio.wait_for(self._done.get(), wait_s)]
+            found = [await asyncio.wait_for(queue.get(), wait_s)]
         except TimeoutError:
             return b"[]"
         await asyncio.sleep(_TOGETHER_S)
-        while len(found) < _MOST and not self._done.empty():
-            found.append(self._done.get_nowait())
+        while len(found) < _MOST and not queue.empty():
+            found.append(queue.get_nowait())
         return ENCODER.encode(found)
 
     async def close(self) -> None:
         """Close the models."""
-        tasks: Sequence[asyncio.Task[None]] = list(self._jobs.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._drop_all(), return_exceptions=True)
         for model in self._models:
             await model.close()
