@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import os
 import socket
+import warnings
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import Any
@@ -187,16 +188,22 @@ def joined(engine: str, say: Callable[[str], None]) -> Generator[Cluster]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Without a GPU a worker sees none, and Ray would warn of a rule that is to come.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray: Library = importlib.import_module("ray")
-    address = engine if engine != RAY else None
-    where = f"the cluster at {address}" if address else "a Ray cluster"
-    if address:
-        _reach(address)
+    # A head that is gone would end this process, without a word to us, after a minute; so much
+    # longer, and it is told that no worker is left.
+    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "600")
+    # It would tell on our standard error of each try to connect.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
+    address = engine if engine != RAY else os.environ.get("RAY_ADDRESS")
+    where = f"the cluster at {address}" if address and ":" in address else "a Ray cluster"
+    if address and ":" in address:
+        _reach(address, where)
     say(f"joining {where}")
+    ray: Library = importlib.import_module("ray")
     try:
-        ray.init(address, log_to_driver=False, logging_level="ERROR")
+        with warnings.catch_warnings(action="ignore"):
+            ray.init(address, log_to_driver=False, logging_level="ERROR")
     except (ray.exceptions.RayError, RuntimeError, ValueError, OSError, TimeoutError) as error:
-        raise UsageError(_refused(where, address, error)) from error
+        raise UsageError(_refused(where, engine, error)) from error
     try:
         cluster = Cluster(ray, say)
         cluster.see_nodes()
@@ -205,32 +212,34 @@ def joined(engine: str, say: Callable[[str], None]) -> Generator[Cluster]:
         ray.shutdown()
 
 
-def _reach(address: str) -> None:
-    """See that something listens: Ray itself tries for half a minute.
+def _reach(address: str, where: str) -> None:
+    """See that something listens: Ray itself tries for minutes.
 
     Raises:
         UsageError: nothing does.
     """
-    parts = urlsplit(address)
+    parts = urlsplit(address if "://" in address else f"//{address}")
     try:
         place = parts.hostname or "", parts.port or _CLIENT_PORT
         with socket.create_connection(place, timeout=_REACH_S):
             return
     except (OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UsageError(_refused(f"the cluster at {address}", address, OSError(said))) from error
+        raise UsageError(_refused(where, address, OSError(said))) from error
 
 
-def _refused(where: str, address: str | None, error: Exception) -> str:
+def _refused(where: str, address: str, error: Exception) -> str:
     said = _said(error)
     if "version" in said.lower() and "mismatch" in said.lower():
         return f"{where} runs another version of Ray or of Python than this: {said}"
     step = (
         "Is it up, and is this its port for clients (10001, where nobody changed it)?"
-        if address
-        else "RAY_ADDRESS names the one to join; without one, Ray starts its own on this machine."
+        if address.startswith("ray://")
+        else "RAY_ADDRESS names the one to join; without it, Ray joins the one that runs on this "
+        "machine, or starts one."
     )
-    return f"cannot join {where}: {said}. {step} If it wants a token, set RAY_AUTH_MODE=token"
+    token = "If it wants a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or _TOKEN_PATH)"
+    return f"cannot join {where}: {said.rstrip('.')}. {step} {token}"
 
 
 def _said(error: BaseException) -> str:
