@@ -191,8 +191,6 @@ def joined(engine: str, say: Callable[[str], None]) -> Generator[Cluster]:
     # A head that is gone would end this process, without a word to us, after a minute; so much
     # longer, and it is told that no worker is left.
     os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "600")
-    # It would tell on our standard error of each try to connect.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     address = engine if engine != RAY else os.environ.get("RAY_ADDRESS")
     where = f"the cluster at {address}" if address and ":" in address else "a Ray cluster"
     if address and ":" in address:
