@@ -6,8 +6,8 @@ goes to another one, and Ray starts it anew.
 """
 
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -115,7 +115,7 @@ class RemoteReward:
 
     def _first(self) -> About:
         """What the first worker that is up says."""
-        asked = [worker.about.remote() for worker in self._workers]
+        asked = [self._cluster.reach(worker.about.remote) for worker in self._workers]
         up, _ = self._cluster.wait(asked, _START_S)
         if not up:
             raise UsageError(
@@ -130,9 +130,8 @@ class RemoteReward:
         Raises:
             UsageError: a worker cannot load the weights, or texts are lost again and again.
         """
-        desk = _Desk(items)
-        for worker in self._workers * _AHEAD:
-            desk.give(worker)
+        desk = _Desk(items, self._workers, self._cluster.reach)
+        desk.hand_out()
         seen = time.monotonic()
         while desk.open:
             done, _ = self._cluster.wait(list(desk.asked), _LOOK_EVERY_S)
@@ -146,10 +145,9 @@ class RemoteReward:
                 seen = time.monotonic()
                 if piece is None:
                     desk.down.discard(worker)
-                    desk.give(worker)
                 else:
                     yield from _read(parcel)
-                desk.give(worker)
+            desk.hand_out()
             if time.monotonic() - seen > _ALONE_S and len(desk.down) == len(self._workers):
                 raise UsageError(
                     "all workers of the cluster are lost; what was scored is kept, and the same "
@@ -166,8 +164,12 @@ class RemoteReward:
 class _Desk:
     """What is to be scored, who scores what, and who was lost."""
 
-    def __init__(self, items: Sequence[Item]) -> None:
+    def __init__(
+        self, items: Sequence[Item], workers: Sequence[Library], ask: Callable[..., Library]
+    ) -> None:
         pieces = (items[i : i + _PIECE] for i in range(0, len(items), _PIECE))
+        self._workers = workers
+        self._ask = ask
         self.waiting = deque(_Piece(piece) for piece in pieces)
         self.asked: dict[Library, tuple[Library, _Piece | None]] = {}
         """By Ray's reference: the worker, and its piece; None where it is asked if it is back."""
@@ -178,11 +180,16 @@ class _Desk:
         """Whether a piece has no scores yet; a worker that never comes back keeps nobody."""
         return bool(self.waiting) or any(piece for _, piece in self.asked.values())
 
-    def give(self, worker: Library) -> None:
-        """The next piece, if there is one."""
-        if self.waiting and worker not in self.down:
-            piece = self.waiting.popleft()
-            self.asked[worker.score.remote(msgspec.json.encode(piece.items))] = worker, piece
+    def hand_out(self) -> None:
+        """Give whoever is there the next pieces; a lost one's go to those that had no more, too."""
+        has = Counter(worker for worker, _ in self.asked.values())
+        for least in range(_AHEAD):
+            for worker in self._workers:
+                if self.waiting and worker not in self.down and has[worker] == least:
+                    piece = self.waiting.popleft()
+                    asked = self._ask(worker.score.remote, msgspec.json.encode(piece.items))
+                    self.asked[asked] = worker, piece
+                    has[worker] += 1
 
     def lost(
         self, worker: Library, piece: "_Piece | None", error: BaseException
@@ -200,7 +207,7 @@ class _Desk:
         if worker not in self.down or piece is None:
             self.down.add(worker)
             time.sleep(_LOOK_EVERY_S)
-            self.asked[worker.about.remote()] = worker, None
+            self.asked[self._ask(worker.about.remote)] = worker, None
 
 
 class _Piece:

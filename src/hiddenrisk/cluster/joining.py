@@ -10,6 +10,7 @@ import socket
 import warnings
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -50,32 +51,36 @@ def check_engine(engine: str) -> None:
         raise UsageError(f"--engine {engine} needs an extra: {INSTALL}")
 
 
+class DisconnectedError(ConnectionError):
+    """The connection to the cluster is gone."""
+
+
 class RayActor:
     """A worker that Ray holds."""
 
-    def __init__(self, ray: Library, handle: Library) -> None:
-        self._ray = ray
+    def __init__(self, cluster: "Cluster", handle: Library) -> None:
+        self._cluster = cluster
         self._handle = handle
 
     def hello(self) -> Awaitable[bytes]:
         """See `Worker`, as for the rest."""
-        return self._handle.hello.remote()
+        return self._cluster.reach(self._handle.hello.remote)
 
     def take(self, orders: bytes) -> Awaitable[None]:
         """Begin calls, and drop others."""
-        return self._handle.take.remote(orders)
+        return self._cluster.reach(self._handle.take.remote, orders)
 
     def collect(self, wait_s: float) -> Awaitable[bytes]:
         """What is done."""
-        return self._handle.collect.remote(wait_s)
+        return self._cluster.reach(self._handle.collect.remote, wait_s)
 
     def close(self) -> Awaitable[None]:
         """Close its models."""
-        return self._handle.close.remote()
+        return self._cluster.reach(self._handle.close.remote)
 
     def kill(self) -> None:
         """End it for good."""
-        self._ray.kill(self._handle, no_restart=True)
+        self._cluster.end(self._handle)
 
 
 class Cluster:
@@ -99,7 +104,22 @@ class Cluster:
             cpus: its share of them; a tenth is a tenth of one.
             gpus: how many it needs.
         """
-        return RayActor(self._ray, self.actor(Worker, recipes, cpus=cpus, gpus=gpus))
+        return RayActor(self, self.actor(Worker, recipes, cpus=cpus, gpus=gpus))
+
+    def reach(self, ask: Callable[..., Any], *given: object) -> Any:  # noqa: ANN401 - Ray's own
+        """Ask Ray for something.
+
+        Raises:
+            DisconnectedError: there is no connection any more.
+        """
+        try:
+            return ask(*given)
+        except self._ray.exceptions.RayError:
+            raise
+        except Exception as error:  # Ray's client has no class of its own for it
+            raise DisconnectedError(
+                f"the connection to the cluster is lost: {_said(error)}"
+            ) from error
 
     def actor(self, kind: type, *arguments: object, cpus: float, gpus: float) -> Library:
         """Start a process of a class of ours where there is room; Ray starts it anew when it dies."""
@@ -116,7 +136,7 @@ class Cluster:
         self, asked: list[Library], timeout_s: float | None
     ) -> tuple[list[Library], list[Library]]:
         """What of it is done, at least one unless time runs out, and what is not."""
-        return self._ray.wait(asked, num_returns=1, timeout=timeout_s)
+        return self.reach(partial(self._ray.wait, asked, num_returns=1, timeout=timeout_s))
 
     def get(self, done: Library) -> bytes:
         """What came back.
@@ -124,11 +144,11 @@ class Cluster:
         Raises:
             BaseException: one of `gone`, where the worker was lost.
         """
-        return self._ray.get(done)
+        return self.reach(self._ray.get, done)
 
     def end(self, actor: Library) -> None:
         """End a process for good."""
-        self._ray.kill(actor, no_restart=True)
+        self.reach(partial(self._ray.kill, actor, no_restart=True))
 
     def share(self, workers: int) -> float:
         """The CPUs of each of so many workers: one, or less where there are not enough."""
@@ -206,6 +226,10 @@ def joined(engine: str, say: Callable[[str], None]) -> Generator[Cluster]:
         cluster = Cluster(ray, say)
         cluster.see_nodes()
         yield cluster
+    except (ray.exceptions.RayError, DisconnectedError) as error:
+        raise UsageError(
+            f"{_said(error)}; what was finished is kept, and the same command resumes"
+        ) from error
     finally:
         ray.shutdown()
 

@@ -77,6 +77,8 @@ class Pool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._users = 0
         self._starting = asyncio.Lock()
+        self._broken: BaseException | None = None
+        """A fault of ours, that ends the run rather than leave it waiting."""
         self._problem = ""
         """Why a worker that was lost cannot begin again."""
         self._ending = False
@@ -190,7 +192,12 @@ class Pool:
     def _look_after(self, work: Any) -> None:  # noqa: ANN401 - a coroutine
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._broken = error
 
     async def call(self, model: int, call: Call, *, prefilled: bool) -> Done:
         """Have a call made.
@@ -239,6 +246,8 @@ class Pool:
             UsageError: none comes.
         """
         for looks in itertools.count():
+            if self._broken is not None:
+                raise self._broken
             there = [s for s in self._stations if s.at_work]
             if there:
                 return min(there, key=lambda s: len(s.jobs))
