@@ -1,6 +1,7 @@
 """Calls made by the workers of real Ray nodes on this machine, and what happens when those die."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -341,15 +342,21 @@ def test_a_reward_model_that_a_worker_cannot_open_is_told_of_in_one_sentence(
     assert "/nowhere" in done.lines[-1]
 
 
+@pytest.mark.parametrize("engine", ["ray://127.0.0.1:9", "ray"])
 def test_a_cluster_that_is_not_there_is_told_of_in_one_sentence(
-    hiddenrisk: CommandLine, server: ChatServer
+    hiddenrisk: CommandLine, server: ChatServer, engine: str
 ) -> None:
+    begun = time.monotonic()
     done = hiddenrisk(
         *("assess", "--model", server.spec("target"), "--benchmark", "starter", "--yes"),
-        *("--engine", "ray://127.0.0.1:9", "--out", "out"),
+        *("--engine", engine, "--out", "out"),
+        env={"RAY_ADDRESS": "127.0.0.1:9"},
     )
     assert done.code == 2, done
-    assert "cannot join the cluster at ray://127.0.0.1:9" in done.lines[-1]
+    assert time.monotonic() - begun < 30, "Ray itself tries for minutes"
+    assert (
+        f"cannot join the cluster at {engine if ':' in engine else '127.0.0.1:9'}" in done.lines[-1]
+    )
     assert "Traceback" not in done.err
     assert server.ledger.hits == 0
 
@@ -377,6 +384,19 @@ def test_nodes_without_this_version_of_the_package_are_told_of(
     assert sum(server.ledger.arrived.values()) == 0
 
 
+def test_a_cluster_that_is_started_here_wants_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, "")  # so that it is taken back
+        monkeypatch.delenv(name)
+    joining.lock()
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    joining.lock()
+    assert "RAY_AUTH_TOKEN" not in os.environ, "whoever runs it said so"
+
+
 def test_without_a_cluster_one_is_started_here_and_leaves_nothing_behind(
     hiddenrisk: CommandLine, server: ChatServer
 ) -> None:
@@ -386,7 +406,7 @@ def test_without_a_cluster_one_is_started_here_and_leaves_nothing_behind(
     done = hiddenrisk(
         *("assess", "--model", server.spec("target"), "--benchmark", bench, "--yes"),
         *("--engine", "ray", "--workers", "2", "--out", "out"),
-        env={"RAY_ADDRESS": "local", "RAY_AUTH_MODE": "disabled"},
+        env={"RAY_ADDRESS": "local"},
     )
     assert done.code == 0, done
     assert "2 workers on 1 node" in done.err

@@ -6,11 +6,13 @@ Ray is heavy and optional, so it is imported when it is asked for and not before
 import importlib
 import importlib.util
 import os
+import secrets
 import socket
 import warnings
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -208,6 +210,9 @@ def joined(engine: str, say: Callable[[str], None]) -> Generator[Cluster]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Without a GPU a worker sees none, and Ray would warn of a rule that is to come.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Where its client has lost the head, the next word to Ray would look for another cluster,
+    # for five minutes, or start one.
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     # A head that is gone would end this process, without a word to us, after a minute; so much
     # longer, and it is told that no worker is left.
     os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "600")
@@ -216,7 +221,10 @@ def joined(engine: str, say: Callable[[str], None]) -> Generator[Cluster]:
     if address and ":" in address:
         _reach(address, where)
     say(f"joining {where}")
-    ray: Library = importlib.import_module("ray")
+    address = address or _begun_here() or LOCAL
+    if address == LOCAL:
+        lock()
+    ray: Library = importlib.import_module("ray")  # it looks at the environment now
     try:
         with warnings.catch_warnings(action="ignore"):
             ray.init(address, log_to_driver=False, logging_level="ERROR")
@@ -232,6 +240,29 @@ def joined(engine: str, say: Callable[[str], None]) -> Generator[Cluster]:
         ) from error
     finally:
         ray.shutdown()
+
+
+def _begun_here() -> str | None:
+    """The cluster that `ray start` began on this machine, where Ray itself looks for it."""
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - Ray's
+    try:
+        address = Path(folder, "ray", "ray_current_cluster").read_text().strip()
+        _reach(address, "")
+    except (OSError, UsageError):  # none, or one that is gone
+        return None
+    return address
+
+
+def lock() -> None:
+    """Have a cluster that is started here want a token, made up for it, unless the user says.
+
+    It listens on all addresses of this machine, and without one whoever reaches it can run
+    code as the user, whose keys are in the environment.
+    """
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        if not os.environ.get("RAY_AUTH_TOKEN_PATH"):
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def _reach(address: str, where: str) -> None:

@@ -177,7 +177,10 @@ class Pool:
                 died += 1
                 if died >= _TRIES and not station.node:
                     said = str(error).strip().partition("\n")[0][:300]
-                    raise UsageError(f"a worker died {died} times as it started: {said}") from error
+                    raise UsageError(
+                        f"a worker died {died} times as it started: {said.rstrip('.')}. Ray's logs "
+                        "on its node (session_latest/logs in Ray's temporary folder) tell why"
+                    ) from error
                 await asyncio.sleep(_LOOK_EVERY_S)
         if hello.problem:
             raise UsageError(f"the worker on node {hello.node} cannot begin: {hello.problem}")
