@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -400,28 +401,33 @@ def test_a_cluster_that_is_started_here_wants_a_token(monkeypatch: pytest.Monkey
 def test_without_a_cluster_one_is_started_here_and_leaves_nothing_behind(
     hiddenrisk: CommandLine, server: ChatServer
 ) -> None:
-    before = _of_ray()
+    folder = tempfile.mkdtemp(prefix="hr", dir="/tmp")  # sockets' paths are short
     bench = hiddenrisk.folder / "b.jsonl"
     bench.write_text(json.dumps({"id": "a", "prompt": "Hello."}) + "\n")
     done = hiddenrisk(
         *("assess", "--model", server.spec("target"), "--benchmark", bench, "--yes"),
         *("--engine", "ray", "--workers", "2", "--out", "out"),
-        env={"RAY_ADDRESS": "local"},
+        env={"RAY_TMPDIR": folder},
     )
-    assert done.code == 0, done
-    assert "2 workers on 1 node" in done.err
-    wait_until(lambda: _of_ray() <= before, 60)
+    try:
+        assert done.code == 0, done
+        assert "2 workers on 1 node" in done.err
+        assert Path(folder, "ray").is_dir(), "it was there"
+        wait_until(lambda: not _daemons_in(folder), 60)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _of_ray() -> set[int]:
-    """The daemons of Ray that run on this machine and belong to no test's nodes."""
+def _daemons_in(folder: str) -> set[int]:
+    """The daemons of Ray whose temporary folder this is."""
     found: set[int] = set()
     for process in psutil.process_iter():
         try:
             words = process.cmdline()
         except psutil.Error:
             continue
-        if words and Path(words[0]).name in {"raylet", "gcs_server"}:
+        ours = any(folder in word for word in words)
+        if ours and Path(words[0]).name in {"raylet", "gcs_server"}:
             found.add(process.pid)
     return found
 
