@@ -438,6 +438,26 @@ def test_an_engine_that_nobody_knows_is_wrong_use(engine: str) -> None:
         joining.check_engine(engine)
 
 
+def test_workers_without_a_cluster_are_wrong_use() -> None:
+    with pytest.raises(UsageError, match="add --engine ray"):
+        joining.check_engine("local", 4)
+
+
+def test_what_asks_nobody_joins_no_cluster(hiddenrisk: CommandLine) -> None:
+    bench = hiddenrisk.folder / "b.jsonl"
+    bench.write_text(json.dumps({"id": "a", "prompt": "Hello."}) + "\n")
+    (hiddenrisk.folder / "r.jsonl").write_text(
+        json.dumps({"id": "a", "prompt": "Hello.", "answer": "No."}) + "\n"
+    )
+    done = hiddenrisk(
+        *("assess", "--model", "m=replay/r.jsonl", "--benchmark", bench, "--yes"),
+        *("--engine", "ray", "--out", "out"),
+        env={"RAY_ADDRESS": "127.0.0.1:9"},
+    )
+    assert done.code == 0, done
+    assert "joining" not in done.err
+
+
 def test_without_ray_a_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(joining, "installed", lambda: False)
     with pytest.raises(UsageError, match=r"hiddenrisk\[ray\]"):

@@ -45,11 +45,14 @@ def at_work(
     Raises:
         UsageError: the cluster cannot be joined.
     """
+    asked = recipes_of(opened, endpoints)
+    if not asked:  # rules and recordings need no cluster
+        yield
+        return
     with at_hand(opened.settings, say) as cluster:
         if cluster is None:
             yield
             return
-        asked = recipes_of(opened, endpoints)
         before = [endpoint.model for endpoint, _ in asked]
         _hand_over(asked, cluster, opened.settings.workers)
         try:

@@ -230,7 +230,7 @@ def open_plan(plan: Plan, settings: Settings, command: str, stored: Stored | Non
     Raises:
         UsageError: something is unknown, missing, or cannot be read.
     """
-    check_engine(settings.engine)
+    check_engine(settings.engine, settings.workers)
     _check_decodings(plan.decodings)
     models = stored.models if stored else _models(plan)
     distinct("model", [m.label for m in models])

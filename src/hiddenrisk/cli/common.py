@@ -82,7 +82,7 @@ _CALLS = (
         default="local",
         show_default=True,
         metavar="ENGINE",
-        help="Where calls are made: `local`, this process; `ray`, the workers of the Ray cluster that runs here, or of a new one on this machine; `ray://HOST:PORT`, those of a cluster elsewhere.",
+        help="Where calls are made: `local`, this process; `ray`, the workers of the Ray cluster that RAY_ADDRESS names or that runs on this machine, or else of one started for this run; `ray://HOST:PORT`, those of a cluster elsewhere.",
     ),
     click.option(
         "--workers",

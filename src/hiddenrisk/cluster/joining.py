@@ -36,13 +36,18 @@ def installed() -> bool:
     return importlib.util.find_spec("ray") is not None
 
 
-def check_engine(engine: str) -> None:
+def check_engine(engine: str, workers: int | None = None) -> None:
     """See that an engine is one that we know, and that what it needs is installed.
 
     Raises:
-        UsageError: it is not.
+        UsageError: it is not, or workers are wanted where there are none.
     """
     if engine == LOCAL:
+        if workers is not None:
+            raise UsageError(
+                f"--workers {workers} are those of a Ray cluster; add --engine ray, or leave it out "
+                "(--concurrency says how many calls are made at once)"
+            )
         return
     if engine != RAY and not (engine.startswith("ray://") and engine.removeprefix("ray://")):
         raise UsageError(
