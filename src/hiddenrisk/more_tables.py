@@ -66,9 +66,7 @@ def turns(folder: Path, *, texts: bool = False) -> Table:
 
     ended = dict.fromkeys(("asked", "label", "role", "finish", "visibility"), str)
     took: dict[str, type] = (
-        {"calls": int, "latency_s": float, "tries": int}
-        | dict.fromkeys(_TOLD, int)
-        | {"at": str}
+        {"calls": int, "latency_s": float, "tries": int} | dict.fromkeys(_TOLD, int) | {"at": str}
     )
     said = dict.fromkeys(("thinking", "answer", "problem"), str) if texts else {}
     return table("turns", {"turn": str, **_SAMPLE, **ended, **took, **said}, rows())
