@@ -29,8 +29,8 @@ class Inputs:
     """Written by one GPU, all rows of its batch together."""
     gpus: float = 64.0
     """At work at once."""
-    driver_ms: float = 1.7
-    """CPU of the driver for one sample with one verdict."""
+    driver_ms: float = 1.0
+    """CPU of the driver for one sample with one verdict of a model."""
     drivers: float = 16.0
     """Runs side by side, each with its share of the traces."""
     response_bytes: float = 1_500.0
@@ -39,8 +39,8 @@ class Inputs:
     """Of its thinking, answer and the provider's payload."""
     verdict_bytes: float = 500.0
     """Of a stored verdict."""
-    key_bytes: float = 40.0
-    """Of the driver's memory, for each record that it must not make again."""
+    key_bytes: float = 80.0
+    """Of the driver's memory, for each sample when all is counted; 16 while it runs."""
 
 
 def needs(given: Inputs) -> dict[str, float]:
@@ -56,7 +56,6 @@ def needs(given: Inputs) -> dict[str, float]:
     stored = given.traces * (given.response_bytes + given.text_bytes)
     stored += calls * given.verdict_bytes
     driver_s = calls * given.driver_ms / 1000
-    records = (given.traces + calls) / given.drivers
     return {
         "calls": calls,
         "tokens": read + written,
@@ -65,7 +64,7 @@ def needs(given: Inputs) -> dict[str, float]:
         "storage_tb": stored / 1e12,
         "driver_hours": driver_s / 3600,
         "driver_days": driver_s / given.drivers / 86400,
-        "driver_gb": records * given.key_bytes / 1e9,
+        "driver_gb": given.traces / given.drivers * given.key_bytes / 1e9,
     }
 
 
