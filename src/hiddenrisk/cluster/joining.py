@@ -8,6 +8,7 @@ import importlib.util
 import os
 import secrets
 import socket
+import time
 import warnings
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
@@ -172,20 +173,26 @@ class Cluster:
         self._ray.cloudpickle.register_pickle_by_value(probe)
         strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         ask = self._ray.remote(probe.probe)
-        nodes = [n for n in self._ray.nodes() if n["Alive"] and n["Resources"].get("CPU")]
+        nodes = self._with_cpus()
         if not nodes:
             raise UsageError(
                 "the cluster has no node with a CPU for a worker; `ray status` shows it"
             )
-        asked = [
-            ask.options(num_cpus=0, scheduling_strategy=strategy(n["NodeID"], soft=False)).remote()
-            for n in nodes
-        ]
-        try:
-            found: list[dict[str, str]] = self._ray.get(asked, timeout=_PROBE_S)
-        except self._ray.exceptions.RayError as error:
-            raise UsageError(f"a node of the cluster does not answer: {_said(error)}") from error
-        for node in found:
+        asked = {
+            name: ask.options(num_cpus=0, scheduling_strategy=strategy(name, soft=False)).remote()
+            for name in nodes
+        }
+        until = time.monotonic() + _PROBE_S
+        for name, answer in asked.items():
+            try:
+                left_s = max(0.0, until - time.monotonic())
+                node: dict[str, str] = self._ray.get(answer, timeout=left_s)
+            except self._ray.exceptions.RayError as error:
+                if name not in self._with_cpus():
+                    continue  # it was lost a moment ago, and Ray has only now seen it
+                raise UsageError(
+                    f"a node of the cluster does not answer: {_said(error)}"
+                ) from error
             if not node["hiddenrisk"]:
                 raise UsageError(
                     f"node {node['node']} of the cluster has no hiddenrisk; in the environment that "
@@ -197,6 +204,10 @@ class Cluster:
                     f"this is {__version__}; the two may read a reply differently: install one "
                     "version everywhere"
                 )
+
+    def _with_cpus(self) -> list[str]:
+        """Ray's names of the nodes that have a CPU for a worker."""
+        return [n["NodeID"] for n in self._ray.nodes() if n["Alive"] and n["Resources"].get("CPU")]
 
 
 @contextmanager
