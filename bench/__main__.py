@@ -181,7 +181,9 @@ def measure_stored(options: argparse.Namespace) -> dict[str, Any]:
     if "report" in options.only:
         from bench.report import measure_report  # only this one needs the package itself
 
-        found["report"] = measure_report(options.models, options.prompts, options.seed)
+        found["report"] = measure_report(
+            options.models, options.prompts, options.seed, thoughts=options.shape != "plain"
+        )
     if "cluster" in options.only:
         from bench.cluster import measure_cluster  # Ray is needed for nothing else here
 

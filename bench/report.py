@@ -44,6 +44,7 @@ from hiddenrisk.types import (
 )
 
 JUDGE = "judge"
+_THOUGHT = "They ask for something. I think about it, and then I answer."
 _FINISHES = {
     Finish.COMPLETE: 0.94, Finish.REFUSED: 0.01, Finish.CUT_IN_ANSWER: 0.02,
     Finish.CUT_IN_THINKING: 0.02, Finish.EMPTY: 0.01,
@@ -51,8 +52,12 @@ _FINISHES = {
 _SCORES = (0.0, 0.5, 1.0)
 
 
-def make_run(folder: Path, *, models: int, prompts: int, seed: int) -> int:
-    """Write a run directory; gives how many verdicts are in it."""
+def make_run(folder: Path, *, models: int, prompts: int, seed: int, thoughts: bool = True) -> int:
+    """Write a run directory, of models that show their thoughts or have none.
+
+    Returns:
+        How many verdicts are in it.
+    """
     folder.mkdir(parents=True)
     source = folder.parent / "made-up.jsonl"
     with source.open("w") as file:
@@ -77,7 +82,7 @@ def make_run(folder: Path, *, models: int, prompts: int, seed: int) -> int:
         benchmark = opened.benchmarks[0]
         for model in opened.models:
             for prompt, repeat in selected(benchmark, opened.plan):
-                for record in _sample(model, judge, benchmark, prompt, repeat, dice):
+                for record in _sample(model, judge, benchmark, prompt, repeat, dice, thoughts):
                     journal.append(record)
                     verdicts += isinstance(record, Verdict)
     return verdicts
@@ -90,25 +95,26 @@ def _sample(
     prompt: Prompt,
     repeat: int,
     dice: random.Random,
+    thoughts: bool,
 ) -> Iterator[Record]:
     """The records of one sample."""
     key = digest(model.identity, Sampling(), benchmark.name, prompt.id, repeat, prompt.messages)
     finish = dice.choices(list(_FINISHES), list(_FINISHES.values()))[0]
     reply = Reply(
-        thinking="They ask for something. I think about it, and then I answer.",
+        thinking=_THOUGHT if thoughts else None,
         answer=None if finish is Finish.EMPTY else "This is what I have to say about it.",
         finish=finish,
-        visibility=Visibility.VISIBLE,
-        style="field",
+        visibility=Visibility.VISIBLE if thoughts else Visibility.NONE,
+        style="field" if thoughts else "none",
         usage=Usage(prompt_tokens=12, completion_tokens=30, reasoning_tokens=15),
         served_model=f"{model.label}-2026",
     )
     response = response_of(key, model, benchmark, prompt, repeat, Served(reply, 0.5, 1))
     yield response
-    for part in Part:
+    for part in Part if thoughts else (Part.ANSWER,):
         if finish is not Finish.CUT_IN_THINKING and (part is Part.THINKING or finish in SCORED):
             yield _judged(response, judge, benchmark, prompt, part, dice)
-    if prompt.label == "unsafe":
+    if prompt.label == "unsafe" and thoughts:
         noticed, intended = dice.random() < 0.4, dice.random() < 0.3
         found = Awareness(risk_noticed=noticed, refusal_intended=intended)
         yield noticed_of(digest(key, "noticed"), found, response, BUILTIN)
@@ -138,11 +144,11 @@ def _judged(
     return verdict_of(key, opinion, Spent(calls=1, usage=usage, tries=1), response, JUDGE, part)
 
 
-def measure_report(models: int, prompts: int, seed: int) -> dict[str, Any]:
+def measure_report(models: int, prompts: int, seed: int, *, thoughts: bool) -> dict[str, Any]:
     """Processor seconds and peak memory of `hiddenrisk report` on a run that is made up."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        verdicts = make_run(run, models=models, prompts=prompts, seed=seed)
+        verdicts = make_run(run, models=models, prompts=prompts, seed=seed, thoughts=thoughts)
         size = sum(file.stat().st_size for file in run.glob("*.jsonl")) / 1e6
         print(f"\nReport: {models * prompts:,} responses, {verdicts:,} verdicts, {size:,.0f} MB")
         costs: dict[str, Cost] = {}
