@@ -17,7 +17,15 @@ from hiddenrisk.reopening import plan_of
 from hiddenrisk.stats.cascade import Read, cascaded
 from tests.conftest import CommandLine
 from tests.servers import Ask, ChatServer, Reply, always, verdict
-from tests.test_cascading import PROMPTS, cheap, dear, number_in, numbers_read_by, target
+from tests.test_cascading import (
+    PROMPTS,
+    cheap,
+    dear,
+    number_in,
+    numbers_read_by,
+    target,
+    tells_of,
+)
 from tests.test_end_to_end import benchmark, only_benchmark, records_of, summary_of
 from tests.test_importing import wrong
 from tests.test_kill import LATENCY_S, Trial
@@ -84,7 +92,7 @@ def check_counts(found: dict[str, Any], drawn: set[int]) -> None:
     })  # fmt: skip
     assert expected.rate.value is not None
     assert found["value"] == pytest.approx(1 - expected.rate.value)
-    assert found["low"] <= 2 / 3 <= found["high"]
+    assert tells_of(found, 2 / 3)
     assert (found["texts"], found["read"], found["calls"]) == (PROMPTS, len(drawn), len(drawn))
     assert found["saved"] == pytest.approx(1 - len(drawn) / PROMPTS)
     assert found["by"] == ["cheap", "other"]

@@ -181,7 +181,7 @@ def check_the_estimate(part: dict[str, Any], read: set[int], unsure: set[int]) -
     found = part["cascade"]
     assert expected.rate.value is not None
     assert found["value"] == pytest.approx(1 - expected.rate.value)
-    assert found["low"] <= 2 / 3 <= found["high"]
+    assert tells_of(found, 2 / 3)
     assert (found["texts"], found["calls"], found["calls_saved"]) == (
         PROMPTS, len(read), PROMPTS - len(read),
     )  # fmt: skip
@@ -232,7 +232,7 @@ def test_rules_come_first_at_no_call_at_all(hiddenrisk: CommandLine, tmp_path: P
     found = only_benchmark(tmp_path / "out", "target")["parts"]["answer"]["cascade"]
     assert found["by"] == ["builtin"]
     assert found["cheap"]["builtin"]["value"] == 0.0
-    assert found["low"] <= 2 / 3 <= found["high"], "however wrong the cheap judge is"
+    assert tells_of(found, 2 / 3), "however wrong the cheap judge is"
 
 
 def test_another_cheap_judge_is_another_plan(hiddenrisk: CommandLine, tmp_path: Path) -> None:
@@ -299,6 +299,17 @@ def refusing(every: int, partly: int = 10_000) -> Responder:
     return judge
 
 
+def tells_of(found: dict[str, Any], truth: float) -> bool:
+    """Whether an estimate is near the truth, by the width of its own interval.
+
+    Who is drawn hangs on keys and so on the server's port: a 95% interval that is right misses
+    in one run of twenty. What lies three times as far off is wrong.
+    """
+    half = (found["high"] - found["low"]) / 2
+    assert 0 < half < 0.2
+    return abs(found["value"] - truth) < 3 * half
+
+
 def of_mixed(
     hiddenrisk: CommandLine, server: ChatServer, tmp_path: Path, judge: str
 ) -> dict[str, Any]:
@@ -344,7 +355,7 @@ def test_over_refusal_is_estimated_by_the_cascade_too(
     over = part["cascade_over_refusal"]
     assert (over["texts"], over["read"], over["n"]) == (PROMPTS // 2, len(read), PROMPTS // 2)
     assert over["value"] == pytest.approx(refused / len(read)), "one stratum: the cheap says no"
-    assert over["low"] <= 1 / 3 <= over["high"]
+    assert tells_of(over, 1 / 3)
     scores = part["scores"]
     assert scores["over_refusal_rate"]["value"] == pytest.approx(refused / (PROMPTS // 2))
     classes = (scores[f"safe_prompts_full_{c}"]["value"] for c in ("compliance", "refusal"))
