@@ -118,7 +118,8 @@ A SPEC names a model or a judge: [label=]provider/model, or [label=]URL#model-id
   openai/gpt-4o, deepseek/deepseek-reasoner, openrouter/..., local/smollm2,
   anthropic/claude-sonnet-4-5?budget=4096, openai-responses/o3?summary=auto,
   http://localhost:8000/v1#my-model, replay/transcripts.jsonl, local/smollm2?think,
-  litellm/vertex_ai/gemini-2.5-pro?effort=low (other providers; the extra "litellm")
+  litellm/vertex_ai/gemini-2.5-pro?effort=low (other providers; the extra "litellm"),
+  vllm/Qwen/Qwen3-8B, vllm//path/to/checkpoint (weights on a GPU here; the extra "vllm")
   options, joined by &: ?stream (send server-sent events), ?prefilled (the chat
   template opens the thought), ?plain (a text without tags is an answer), ?tags=<r>,</r> (what stands around a thought),
   ?think=on|off, ?effort=low, ?budget=N (tokens of thinking), as the provider has it,
@@ -147,6 +148,8 @@ Examples:
       --decoding default --decoding zerothink   does it get safer without a thought?
   hiddenrisk assess --model http://localhost:8000/v1#my-r1 --benchmark airbench \\
       --judge "http://localhost:8001/v1#meta-llama/Llama-Guard-3-8B?logprobs"
+  hiddenrisk assess --model vllm/Qwen/Qwen3-8B --judge openai/gpt-4o --benchmark xstest \\
+      --engine ray --workers 4 --concurrency 512     on the GPUs of a Ray cluster
   hiddenrisk assess paper --limit 20     the paper's models, judge and seven benchmarks
   hiddenrisk assess --model replay/old/responses.jsonl --benchmark my.jsonl
   hiddenrisk assess --model openai/gpt-4o --benchmark airbench --jury any-unsafe \\
