@@ -216,8 +216,8 @@ def test_a_run_whose_driver_dies_is_resumed_by_the_same_command(
     run = assess(*command, prompts=800, start=True)
     wait_until(under_way(hiddenrisk, 200))
     run.send_signal(sign)
-    assert run.wait(60) == (-signal.SIGKILL if sign is signal.SIGKILL else 130)
-    wait_until(lambda: not workers_of(nodes), 60)
+    assert run.wait(180) == (-signal.SIGKILL if sign is signal.SIGKILL else 130)
+    wait_until(lambda: not workers_of(nodes), 180)
     before = len(records(hiddenrisk, "responses"))
     assert before < 800
     done: Done = assess(*command, prompts=800)
