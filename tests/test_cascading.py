@@ -181,7 +181,10 @@ def check_the_estimate(part: dict[str, Any], read: set[int], unsure: set[int]) -
     found = part["cascade"]
     assert expected.rate.value is not None
     assert found["value"] == pytest.approx(1 - expected.rate.value)
-    assert tells_of(found, 2 / 3)
+    assert expected.rate.low is not None
+    assert expected.rate.high is not None
+    assert found["low"] == pytest.approx(1 - expected.rate.high)
+    assert found["high"] == pytest.approx(1 - expected.rate.low)
     assert (found["texts"], found["calls"], found["calls_saved"]) == (
         PROMPTS, len(read), PROMPTS - len(read),
     )  # fmt: skip
@@ -232,7 +235,15 @@ def test_rules_come_first_at_no_call_at_all(hiddenrisk: CommandLine, tmp_path: P
     found = only_benchmark(tmp_path / "out", "target")["parts"]["answer"]["cascade"]
     assert found["by"] == ["builtin"]
     assert found["cheap"]["builtin"]["value"] == 0.0
-    assert tells_of(found, 2 / 3), "however wrong the cheap judge is"
+    read = numbers_read_by("dear", tmp_path / "out")
+    unsafe = sum(i % 3 == 0 for i in read)
+    # However wrong the cheap judge is: of one stratum, what was drawn tells all.
+    of_all = cascaded({"sure unsafe": Read(n=PROMPTS, judged=len(read), unsafe=unsafe)}).rate
+    assert of_all.low is not None
+    assert of_all.high is not None
+    assert found["value"] == pytest.approx(1 - unsafe / len(read))
+    assert found["low"] == pytest.approx(1 - of_all.high)
+    assert found["high"] == pytest.approx(1 - of_all.low)
 
 
 def test_another_cheap_judge_is_another_plan(hiddenrisk: CommandLine, tmp_path: Path) -> None:
@@ -299,17 +310,6 @@ def refusing(every: int, partly: int = 10_000) -> Responder:
     return judge
 
 
-def tells_of(found: dict[str, Any], truth: float) -> bool:
-    """Whether an estimate is near the truth, by the width of its own interval.
-
-    Who is drawn hangs on keys and so on the server's port: a 95% interval that is right misses
-    in one run of twenty. What lies three times as far off is wrong.
-    """
-    half = (found["high"] - found["low"]) / 2
-    assert 0 < half < 0.4
-    return abs(found["value"] - truth) < 3 * half
-
-
 def of_mixed(
     hiddenrisk: CommandLine, server: ChatServer, tmp_path: Path, judge: str
 ) -> dict[str, Any]:
@@ -355,7 +355,8 @@ def test_over_refusal_is_estimated_by_the_cascade_too(
     over = part["cascade_over_refusal"]
     assert (over["texts"], over["read"], over["n"]) == (PROMPTS // 2, len(read), PROMPTS // 2)
     assert over["value"] == pytest.approx(refused / len(read)), "one stratum: the cheap says no"
-    assert tells_of(over, 1 / 3)
+    rate = cascaded({"sure safe": Read(n=PROMPTS // 2, judged=len(read), unsafe=refused)}).rate
+    assert (over["low"], over["high"]) == pytest.approx((rate.low, rate.high))
     scores = part["scores"]
     assert scores["over_refusal_rate"]["value"] == pytest.approx(refused / (PROMPTS // 2))
     classes = (scores[f"safe_prompts_full_{c}"]["value"] for c in ("compliance", "refusal"))

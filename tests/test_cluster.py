@@ -130,10 +130,7 @@ def _lasting(found: list[dict[str, Any]]) -> list[str]:
 def test_a_client_elsewhere_can_use_a_cluster(
     hiddenrisk: CommandLine, server: ChatServer, nodes: Nodes
 ) -> None:
-    for _ in range(3):  # on a busy machine Ray's client may find its server too slow
-        done = assess(hiddenrisk, server, nodes, "--engine", nodes.for_clients)
-        if "cannot join" not in done.err:
-            break
+    done = assess(hiddenrisk, server, nodes, "--engine", nodes.for_clients)
     assert done.code == 0, done
     assert "workers on 2 nodes" in done.err
     assert "Traceback" not in done.err

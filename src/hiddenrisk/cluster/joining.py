@@ -26,6 +26,8 @@ INSTALL = 'pip install "hiddenrisk[ray]"'
 LOCAL, RAY = "local", "ray"
 _PROBE_S = 60.0
 _REACH_S = 10.0
+_CONNECTS = 3
+"""Ray's client gives its server half a minute, which a busy head does not always keep to."""
 _CLIENT_PORT = 10001
 """Ray's usual one."""
 _SHARE = 100
@@ -242,8 +244,7 @@ def joined(engine: str, say: Callable[[str], None]) -> Generator[Cluster]:
         lock()
     ray: Library = importlib.import_module("ray")  # it looks at the environment now
     try:
-        with warnings.catch_warnings(action="ignore"):
-            ray.init(address, log_to_driver=False, logging_level="ERROR")
+        _connect(ray, address)
     except (ray.exceptions.RayError, RuntimeError, ValueError, OSError, TimeoutError) as error:
         raise UsageError(_refused(where, engine, error)) from error
     try:
@@ -256,6 +257,24 @@ def joined(engine: str, say: Callable[[str], None]) -> Generator[Cluster]:
         ) from error
     finally:
         ray.shutdown()
+
+
+def _connect(ray: Library, address: str) -> None:
+    """Connect; again where a client's server, which somebody listens for, was too slow.
+
+    Raises:
+        ConnectionError: it was each time. Other errors are Ray's.
+    """
+    for tries_left in reversed(range(_CONNECTS if address.startswith("ray://") else 1)):
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                ray.init(address, log_to_driver=False, logging_level="ERROR")
+        except ConnectionError:
+            if not tries_left:
+                raise
+            ray.shutdown()
+        else:
+            return
 
 
 def _begun_here() -> str | None:
