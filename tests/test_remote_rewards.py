@@ -38,7 +38,8 @@ class Actor:
         self.about = Method(lambda: Asked(self._about, held=self._gone))
         self.score = Method(self._asked)
 
-    def _asked(self, items: bytes) -> Asked:
+    def _asked(self, items: bytes, identity: bytes) -> Asked:
+        assert identity == b"{}", "what the first worker has opened"
         return Asked(lambda: self._score(items))
 
     def _about(self) -> bytes:
@@ -92,3 +93,15 @@ def test_texts_of_a_worker_that_never_comes_back_go_to_one_that_had_no_more_to_d
     found = list(reward.score(ITEMS))
     assert sorted(one.key for one in found) == sorted(item.key for item in ITEMS)
     assert all(isinstance(one, Scored) for one in found)
+
+
+def test_a_worker_that_opened_another_model_gives_no_scores_under_its_name() -> None:
+    worker = remote_rewards.RewardWorker("http://127.0.0.1:9#rm?api=classify", 4096)
+    about = msgspec.json.decode(worker.about(), type=About)
+    texts = msgspec.json.encode([Item("t", (), " ")])
+    same = worker.score(texts, msgspec.json.encode(about.identity))
+    assert b"empty_text" in same
+    other = worker.score(texts, msgspec.json.encode(about.identity | {"dtype": "bfloat16"}))
+    assert "another revision" in msgspec.json.decode(other, type=About).problem
+    nobody = remote_rewards.RewardWorker("nobody", 4096)
+    assert msgspec.json.decode(nobody.score(texts, b"{}"), type=About).problem

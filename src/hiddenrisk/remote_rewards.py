@@ -77,8 +77,19 @@ class RewardWorker:
             )
         )
 
-    def score(self, items: bytes) -> bytes:
-        """A list of `_Outcome`; an `About` with its problem where the weights cannot be loaded."""
+    def score(self, items: bytes, identity: bytes) -> bytes:
+        """A list of `_Outcome`; an `About` with its problem where it cannot score.
+
+        Args:
+            items: a list of `Item`.
+            identity: what the run takes the reward model for. Another revision, or another
+                type of weights, gives other scores, which must not stand under its name.
+        """
+        if self._problem:
+            return self.about()
+        if msgspec.json.encode(self._reward.identity) != identity:
+            problem = "it has opened another revision, or with another type, than the first one"
+            return msgspec.json.encode(About(problem=problem))
         try:
             found = list(self._reward.score(_ITEMS.decode(items)))
         except HiddenRiskError as error:
@@ -130,7 +141,8 @@ class RemoteReward:
         Raises:
             UsageError: a worker cannot load the weights, or texts are lost again and again.
         """
-        desk = _Desk(items, self._workers, self._cluster.reach)
+        identity = msgspec.json.encode(self.identity)
+        desk = _Desk(items, self._workers, self._cluster.reach, identity)
         desk.hand_out()
         seen = time.monotonic()
         while desk.open:
@@ -165,11 +177,16 @@ class _Desk:
     """What is to be scored, who scores what, and who was lost."""
 
     def __init__(
-        self, items: Sequence[Item], workers: Sequence[Library], ask: Callable[..., Library]
+        self,
+        items: Sequence[Item],
+        workers: Sequence[Library],
+        ask: Callable[..., Library],
+        identity: bytes,
     ) -> None:
         pieces = (items[i : i + _PIECE] for i in range(0, len(items), _PIECE))
         self._workers = workers
         self._ask = ask
+        self._identity = identity
         self.waiting = deque(_Piece(piece) for piece in pieces)
         self.asked: dict[Library, tuple[Library, _Piece | None]] = {}
         """By Ray's reference: the worker, and its piece; None where it is asked if it is back."""
@@ -187,7 +204,8 @@ class _Desk:
             for worker in self._workers:
                 if self.waiting and worker not in self.down and has[worker] == least:
                     piece = self.waiting.popleft()
-                    asked = self._ask(worker.score.remote, msgspec.json.encode(piece.items))
+                    texts = msgspec.json.encode(piece.items)
+                    asked = self._ask(worker.score.remote, texts, self._identity)
                     self.asked[asked] = worker, piece
                     has[worker] += 1
 

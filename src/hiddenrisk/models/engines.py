@@ -312,7 +312,7 @@ def _moved(stream: TextIO, number: int, place: int) -> TextIO:
 def _fingerprint(settings: Settings, library: Library) -> str | None:
     """Which weights these are: a digest of a folder, the commit of a hub's repository."""
     if folder := weights.folder_of(settings.model):
-        return weights.fingerprint(folder)
+        return weights.fingerprint_of(folder)
     commit = getattr(library.model_config.hf_config, "_commit_hash", None)
     return commit if isinstance(commit, str) else settings.revision
 

@@ -1,13 +1,10 @@
 """A model's files in a folder: whether they are there, and which ones they are."""
 
-import hashlib
 from pathlib import Path
 
+from hiddenrisk.checkpoints import fingerprint
 from hiddenrisk.errors import UsageError
 
-_SMALL = frozenset({".json", ".jinja", ".model"})
-_SMALL_BYTES = 64 << 20
-_TAIL_BYTES = 1 << 16
 _HERE = ("/", "./", "../", "~")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
@@ -40,21 +37,6 @@ def check(folder: Path, label: str) -> None:
         )
 
 
-def fingerprint(folder: Path) -> str:
-    """A digest that tells checkpoints apart without reading tens of gigabytes.
-
-    Of small files all bytes; of weights the size, the start with its header, and the end.
-    """
-    digest = hashlib.sha256()
-    found = [p for p in folder.iterdir() if p.suffix in {*_SMALL, ".safetensors"} and p.is_file()]
-    for path in sorted(found):
-        size = path.stat().st_size
-        digest.update(f"{path.name}\0{size}\0".encode())
-        with path.open("rb") as file:
-            if path.suffix in _SMALL and size <= _SMALL_BYTES:
-                digest.update(file.read())
-                continue
-            digest.update(file.read(_TAIL_BYTES))
-            file.seek(max(0, size - _TAIL_BYTES))
-            digest.update(file.read())
-    return digest.hexdigest()[:32]
+def fingerprint_of(folder: Path) -> str:
+    """A digest of the files; see `checkpoints.fingerprint`."""
+    return fingerprint(folder, [path.name for path in folder.glob("*.safetensors")])

@@ -5,7 +5,6 @@ repository is run. What is wrong with a checkpoint is found in its headers, befo
 is loaded and before torch is needed.
 """
 
-import hashlib
 import importlib
 import json
 import logging
@@ -18,6 +17,7 @@ from typing import Any, cast
 
 import msgspec
 
+from hiddenrisk.checkpoints import fingerprint
 from hiddenrisk.errors import DataError, UsageError
 from hiddenrisk.rewards.heads import Shapes
 
@@ -30,8 +30,6 @@ _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PREFIX = "model."
 """What a backbone's tensors are called in a checkpoint that has a head beside it."""
 _HEADER_BYTES = 100 << 20
-_SMALL_BYTES = 64 << 20
-_TAIL_BYTES = 1 << 16
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _FEW = 3
 _log = logging.getLogger(__name__)
@@ -76,7 +74,7 @@ def open_checkpoint(where: Where, *, cache_dir: Path | None = None) -> Checkpoin
     config = _object(folder / "config.json")
     tensors, files = _headers(folder)
     if where.folder:
-        identity = {"checkpoint": _fingerprint(folder, set(files.values()))}
+        identity = {"checkpoint": fingerprint(folder, set(files.values()))}
     else:
         identity = {"repo": where.repo or "", "revision": folder.name}
     return Checkpoint(
@@ -187,27 +185,6 @@ def _object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"{path} holds no JSON object")
     return cast("dict[str, Any]", value)
-
-
-def _fingerprint(folder: Path, weights: set[str]) -> str:
-    """A digest that tells checkpoints apart without reading tens of gigabytes.
-
-    Of small files all bytes, of weights the size, the header's start and the last 64 KB.
-    """
-    digest = hashlib.sha256()
-    small = {p.name for p in folder.iterdir() if p.suffix in {".json", ".jinja", ".model"}}
-    for name in sorted(small | weights):
-        path = folder / name
-        size = path.stat().st_size
-        digest.update(f"{name}\0{size}\0".encode())
-        with path.open("rb") as file:
-            if name not in weights and size <= _SMALL_BYTES:
-                digest.update(file.read())
-                continue
-            digest.update(file.read(_TAIL_BYTES))
-            file.seek(max(0, size - _TAIL_BYTES))
-            digest.update(file.read())
-    return digest.hexdigest()[:32]
 
 
 def _fetch(where: Where, cache_dir: Path | None) -> Path:
