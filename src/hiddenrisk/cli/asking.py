@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hiddenrisk.cli.common import JUDGING, Finite, Verb, settings_options
+from hiddenrisk.cli.options import JUDGING, Finite, Verb, settings_options
 
 if TYPE_CHECKING:
     from hiddenrisk.plan import Plan, Settings

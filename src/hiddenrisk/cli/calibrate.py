@@ -18,14 +18,12 @@ from hiddenrisk.cli.common import (
     Conduct,
     Ending,
     ask_first,
-    batch_option,
-    call_options,
     carry_out_shown,
     check_text,
     plain,
     plain_all,
-    settings_of,
 )
+from hiddenrisk.cli.options import batch_option, call_options, settings_of
 from hiddenrisk.cli.preferences import check_alone, prefer
 from hiddenrisk.errors import UsageError
 

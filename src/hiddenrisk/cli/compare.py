@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from hiddenrisk.cli.common import Finite, check_text, data_option, plain
+from hiddenrisk.cli.common import check_text, plain
+from hiddenrisk.cli.options import Finite, data_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

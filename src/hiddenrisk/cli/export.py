@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hiddenrisk.cli.common import INTERRUPTED, check_text, collect_less, data_option, plain
+from hiddenrisk.cli.common import INTERRUPTED, check_text, collect_less, plain
+from hiddenrisk.cli.options import data_option
 
 if TYPE_CHECKING:
     from hiddenrisk.cli.progress import Terminal

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from hiddenrisk.cli.common import Finite, check_text, data_option
+from hiddenrisk.cli.common import check_text
+from hiddenrisk.cli.options import Finite, data_option
 from hiddenrisk.errors import UsageError
 
 _WIDTH = 100

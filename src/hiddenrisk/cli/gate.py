@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hiddenrisk.cli.common import FAILED, Finite, check_text, data_option, plain
+from hiddenrisk.cli.common import FAILED, check_text, plain
 from hiddenrisk.cli.compare import allow_option
+from hiddenrisk.cli.options import Finite, data_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,17 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hiddenrisk.cli.common import (
-    FAILED,
-    INTERRUPTED,
-    ask_first,
-    batch_option,
-    call_options,
-    check_text,
-    plain,
-    plain_all,
-    settings_of,
-)
+from hiddenrisk.cli.common import FAILED, INTERRUPTED, ask_first, check_text, plain, plain_all
+from hiddenrisk.cli.options import batch_option, call_options, settings_of
 
 if TYPE_CHECKING:
     from hiddenrisk.harm import Harm

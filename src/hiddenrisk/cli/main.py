@@ -23,7 +23,6 @@ from hiddenrisk.cli.common import (
     carry_out_shown,
     check_text,
     plain,
-    settings_of,
     tell_of_judging,
     who_judges,
 )
@@ -34,6 +33,7 @@ from hiddenrisk.cli.findings import findings
 from hiddenrisk.cli.gate import gate
 from hiddenrisk.cli.harm import harm
 from hiddenrisk.cli.labels import labels
+from hiddenrisk.cli.options import settings_of
 from hiddenrisk.cli.plan import plan
 from hiddenrisk.cli.report import report, verify
 from hiddenrisk.cli.runs import import_, judge

@@ -13,15 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 from hiddenrisk.cli.asking import asking_options, plan_of
-from hiddenrisk.cli.common import (
-    FAILED,
-    INTERRUPTED,
-    OUT_OF_BUDGET,
-    ask_first,
-    check_text,
-    plain,
-    settings_of,
-)
+from hiddenrisk.cli.common import FAILED, INTERRUPTED, OUT_OF_BUDGET, ask_first, check_text, plain
+from hiddenrisk.cli.options import settings_of
 from hiddenrisk.errors import UsageError
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from hiddenrisk.cli.common import FAILED, check_text, collect_less, data_option, plain, show_run
+from hiddenrisk.cli.common import FAILED, check_text, collect_less, plain, show_run
+from hiddenrisk.cli.options import data_option
 from hiddenrisk.errors import unknown
 
 _EXAMPLES = """

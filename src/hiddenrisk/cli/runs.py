@@ -15,14 +15,11 @@ from hiddenrisk.cli.common import (
     ask_first,
     carry_out_shown,
     check_text,
-    judging_options,
-    panel_of,
     plain,
-    settings_of,
-    settings_options,
     tell_of_judging,
     who_judges,
 )
+from hiddenrisk.cli.options import judging_options, panel_of, settings_of, settings_options
 
 if TYPE_CHECKING:
     from hiddenrisk.cli.progress import Terminal
