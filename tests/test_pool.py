@@ -25,8 +25,13 @@ CLOSE_S = 1.0
 class AtHand(Worker):
     """A worker in this process."""
 
+    ended = False
+
     def place(self) -> tuple[str, str]:
         return "here", "1"
+
+    def end(self) -> None:
+        self.ended = True
 
 
 class Lost(Exception):  # noqa: N818 - a condition
@@ -301,6 +306,43 @@ def test_who_ends_while_a_worker_is_away_does_not_wait_for_it() -> None:
             await at.until("was lost")
             begun = asyncio.get_running_loop().time()
         assert asyncio.get_running_loop().time() - begun < CLOSE_S / 2
+
+    with serve() as server:
+        asyncio.run(scenario(server))
+
+
+class Dead:
+    """A model whose engine is gone; no call can work any more."""
+
+    prefilled = False
+
+    async def generate(self, call: Call) -> Reply:
+        raise UsageError("the engine of tiny has died")
+
+    async def close(self) -> None:
+        """Nothing is left to close."""
+
+
+def test_a_worker_whose_engine_has_died_fails_one_call_and_takes_no_more() -> None:
+    async def scenario(server: ChatServer) -> None:
+        async with scene(server, workers=2) as at:
+            first = at.actors[0].worker
+            await first.close()
+            first._models = [Dead()]  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue] - what is left of one
+            calls = [at.call(), at.call()]
+            done = await asyncio.gather(*calls, return_exceptions=True)
+            (error,) = [one for one in done if isinstance(one, CallError)]
+            assert error.heals
+            assert "has died" in str(error)
+            more = [at.call() for _ in range(4)]
+            async with asyncio.timeout(5):
+                while not first.ended:  # noqa: ASYNC110 - a process has no event for its end
+                    await asyncio.sleep(0.05)
+            at.actors[0].die()  # as Ray tells the end of a process
+            found = await asyncio.gather(*more, return_exceptions=True)
+            lost = [one for one in found if isinstance(one, CallError)]
+            assert all(one.heals and "was lost" in str(one) for one in lost)
+            assert len(lost) < len(more), "the other worker goes on"
 
     with serve() as server:
         asyncio.run(scenario(server))

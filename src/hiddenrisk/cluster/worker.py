@@ -6,6 +6,7 @@ made again by another one; what it has sent back is the driver's.
 
 import asyncio
 import importlib
+import os
 from typing import Any
 
 from hiddenrisk.cluster.parcels import (
@@ -19,12 +20,14 @@ from hiddenrisk.cluster.parcels import (
     Trouble,
     trouble_of,
 )
-from hiddenrisk.errors import CallError, HiddenRiskError
+from hiddenrisk.errors import CallError, HiddenRiskError, UsageError
 from hiddenrisk.models import open_model
 from hiddenrisk.types import Model
 
 _TOGETHER_S = 0.005
 """So long more replies may join the first one in a parcel."""
+_LAST_S = 0.5
+"""So long a worker that is of no use any more lives on, for its last replies to be fetched."""
 _MOST = 512
 """Replies in a parcel: 5 MB of long thoughts."""
 
@@ -39,6 +42,7 @@ class Worker:
         self._jobs: dict[int, asyncio.Task[None]] = {}
         self._done: asyncio.Queue[Done] = asyncio.Queue()
         self._opening = asyncio.Lock()
+        self._useless = False
 
     async def hello(self) -> bytes:
         """Open the models, once; a `Hello`.
@@ -76,6 +80,8 @@ class Worker:
     async def take(self, orders: bytes) -> None:
         """Begin calls, and drop others; returns at once."""
         wanted = ORDERS.decode(orders)
+        if self._useless:
+            return  # whoever waits for it hears that this worker is gone
         for job in wanted.jobs:
             self._jobs[job.number] = asyncio.create_task(self._work(job))
         for number in wanted.drop:  # of the same parcel, too: such a call is never made
@@ -101,14 +107,28 @@ class Worker:
             reply = await model.generate(job.call)
         except CallError as error:
             trouble = trouble_of(error)
-        except HiddenRiskError as error:
-            trouble = Trouble(message=str(error), fatal=True)
+        except UsageError as error:  # of its engine, say: no call can work here any more
+            trouble = Trouble(message=str(error), heals=True)
+            self._give_up()
         except Exception as error:  # noqa: BLE001 - the driver must hear of it, or it would wait
             trouble = Trouble(
                 message=f"internal error of a worker: {type(error).__name__}: {error}"
             )
         self._jobs.pop(job.number, None)
         self._done.put_nowait(Done(job.number, reply, trouble, model.prefilled))
+
+    def _give_up(self) -> None:
+        """Take no more calls and end this process, which Ray then starts anew.
+
+        Left as it is it would fail each call at once and so, being free, be given most of them.
+        """
+        if not self._useless:
+            self._useless = True
+            asyncio.get_running_loop().call_later(_LAST_S, self.end)
+
+    def end(self) -> None:
+        """End this process."""
+        os._exit(1)
 
     async def collect(self, wait_s: float) -> bytes:
         """What is done by now, or else the next that is; an empty list after `wait_s`."""
